@@ -1,1 +1,106 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask <task>`.
+#![forbid(unsafe_code)]
+
+mod peers;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  quick    format check, clippy with warnings denied, fast tests, tidy: before every commit
+  verify   quick, the documentation, and the tests of `test`: what CI runs
+  test     set up the peers (Apache ZooKeeper, kazoo) in .peers/, then run every test
+  peers    set up the peers only
+  tidy     the project's own checks of its files
+  long     the long sizes of the tests (IRONKEEPER_LONG=1), with their figures
+
+Nothing here changes a file under version control.
+";
+
+/// Why a task failed: one sentence for the person who ran it.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let started = Instant::now();
+    let task = arguments.first().map_or("", String::as_str);
+    let outcome = match task {
+        "test" => test(&arguments[1..]),
+        "peers" => set_up_peers(),
+        "" | "help" | "-h" | "--help" => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => {
+            eprint!("xtask: no task named {other}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => {
+            println!("xtask {task}: ok, {} s", started.elapsed().as_secs());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("xtask {task}: FAILED: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn set_up_peers() -> Result<(), Failure> {
+    peers::report(&peers::set_up()?)
+}
+
+/// The README's test command; `more` is handed to `cargo test`.
+fn test(more: &[String]) -> Result<(), Failure> {
+    let missing = peers::set_up()?;
+    peers::report(&missing)?;
+    run(cargo().args(["test", "--workspace"]).args(more))?;
+    // Again at the end, where it is read.
+    peers::report(&missing)
+}
+
+/// The top of the work tree.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is a folder of the tree")
+        .into()
+}
+
+/// The cargo that runs this task.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end; its output goes where ours goes.
+pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
+    let shown = format!("{command:?}").replace('"', "");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure(format!("{shown}: {status}"))),
+        Err(error) => Err(Failure(format!("{shown}: {error}"))),
+    }
+}
+
+/// Checks that a program is there and works.
+pub(crate) fn program(name: &str, probe: &[&str], remedy: &str) -> Result<(), Failure> {
+    match Command::new(name).args(probe).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err(Failure(format!("`{name}` does not run: {remedy}"))),
+    }
+}
