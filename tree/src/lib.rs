@@ -1,1 +1,3 @@
 //! tree
+
+pub mod watch;
