@@ -1,1 +1,55 @@
-//! proto
+//! The records of ZooKeeper's wire and disk formats, and nothing else: no I/O, no clock, no state.
+//!
+//! - [`jute`]: the primitive encoding. A [`jute::Reader`] borrows from the bytes it reads, checks every
+//!   length against what is left before it believes it, and never allocates from one.
+//! - [`frame`]: the four-byte length prefix and an incremental splitter.
+//! - [`request`], [`reply`]: the client protocol, both directions, so that a server and a client share it.
+//! - [`txn`]: what a replicated change looks like in a log, in a proposal and in a snapshot's tail.
+//! - [`path`], [`zxid`], [`session`]: small types with rules of their own.
+//!
+//! **Invariant**: every decoder is total. Any byte string yields a value or a [`DecodeError`], in time
+//! linear in its length, without recursion and without memory that the input did not already occupy.
+//! Vectors stay encoded ([`AclList`], [`StringList`], [`MultiRequest`], [`MultiTxn`]): they are checked
+//! once when they are decoded and walked in place.
+#![forbid(unsafe_code)]
+#![warn(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap
+)]
+
+pub mod data;
+pub mod error_code;
+pub mod frame;
+pub mod jute;
+pub mod op;
+pub mod path;
+pub mod reply;
+pub mod request;
+pub mod session;
+pub mod txn;
+pub mod zxid;
+
+pub use data::{
+    Acl, AclList, AclListBuf, AclRef, ClientInfo, Perms, Stat, StatPersisted, StringList,
+    StringListBuf,
+};
+pub use error_code::ErrorCode;
+pub use jute::{DecodeError, Reader, Record, Text, Writer};
+pub use op::OpCode;
+pub use reply::{
+    ConnectResponse, EventType, MultiResponse, MultiResponseBuf, MultiResult, ReplyHeader,
+    Response, WatcherEvent,
+};
+pub use request::{
+    AddWatchMode, AuthPacket, ConnectRequest, CreateFlags, CreateRequest, MultiHeader,
+    MultiRequest, MultiRequestBuf, PathVersion, PathWatch, Reconfig, Request, RequestHeader,
+    SetAcl, SetData, SetWatches, WatcherType,
+};
+pub use session::SessionId;
+pub use txn::{
+    MultiTxn, MultiTxnBuf, PathList, Txn, TxnDigest, TxnHeader, decode_record, encode_record,
+};
+pub use zxid::{Xid, Zxid};
