@@ -1,0 +1,279 @@
+//! What can go wrong, said as: what, where, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ironkeeper_proto::Zxid;
+
+use crate::log::Verdict;
+
+/// Shorthand of this crate.
+pub type Result<T, E = StorageError> = std::result::Result<T, E>;
+
+/// Every failure of this crate.
+///
+/// `Display` is one sentence for an operator: what, where, remedy. The operating system's own words
+/// are in [`std::error::Error::source`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// A call to the operating system failed outside the commit path. Nothing of ours changed
+    /// unless the text says otherwise.
+    #[error("cannot {what} {}{}", path.display(), at(*offset))]
+    Io {
+        /// The operation, as a verb with its object ("read the segment").
+        what: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The byte offset, where there is one.
+        offset: Option<u64>,
+        /// The system's answer.
+        source: io::Error,
+    },
+
+    /// Another process has the directory open.
+    #[error(
+        "{} is locked{}; two servers must never share a data directory: stop the other one, or give this one its own dataDir",
+        path.display(), held_by(*holder)
+    )]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The process that holds it, as far as it said.
+        holder: Option<u32>,
+    },
+
+    /// The directory cannot be written.
+    #[error("{} is not writable; give this user write access to it, or name another dataDir", path.display())]
+    NotWritable {
+        /// The directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+
+    /// An Apache ZooKeeper data directory without a store of ours beside it.
+    #[error(
+        "{} holds data of Apache ZooKeeper, and this version cannot read it yet: reading it comes later. Nothing was written. Name another dataDir to start empty",
+        path.display()
+    )]
+    ApacheData {
+        /// The `version-2` directory.
+        path: PathBuf,
+    },
+
+    /// A file of a format newer than this program.
+    #[error(
+        "{} has format version {found}, and this program reads up to {supported}: use the newer program that wrote it",
+        path.display()
+    )]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its major version.
+        found: u16,
+        /// The newest major version known here.
+        supported: u16,
+    },
+
+    /// Both copies of META are damaged, or META is gone while other files of the store are there.
+    #[error(
+        "{}: {what}; the epochs promised by this server are lost with it, so nothing may be guessed: restore the file from a backup, or rebuild it with zk-fsck and an epoch not below any that the ensemble has seen",
+        path.display()
+    )]
+    MetaDamaged {
+        /// The META file.
+        path: PathBuf,
+        /// What is wrong with each copy.
+        what: String,
+    },
+
+    /// A segment that must exist does not.
+    #[error(
+        "{} is missing: transactions {} are lost with it; restore the file from a backup, or run zk-fsck on the directory",
+        path.display(), after_zxid(*after)
+    )]
+    SegmentMissing {
+        /// Where it should be.
+        path: PathBuf,
+        /// The last zxid before the hole.
+        after: Zxid,
+    },
+
+    /// A segment that does not belong where it is.
+    #[error("{}: {what} (expected {expected}, found {found}); put the right file back, or run zk-fsck", path.display())]
+    SegmentMisplaced {
+        /// The file.
+        path: PathBuf,
+        /// Which identity disagrees.
+        what: &'static str,
+        /// The value required.
+        expected: String,
+        /// The value in the file.
+        found: String,
+    },
+
+    /// The log holds damage that may have destroyed acknowledged transactions.
+    #[error(
+        "{} is damaged at byte {offset} ({verdict}: {what}); transactions {} may be lost. Not started. Run zk-fsck on the directory, or restore it from a backup or another server",
+        path.display(), after_zxid(*after)
+    )]
+    LogDamaged {
+        /// The segment.
+        path: PathBuf,
+        /// Where the first damage lies.
+        offset: u64,
+        /// ROT or UNCERTAIN; TORN under [`crate::RecoveryMode::Strict`].
+        verdict: Verdict,
+        /// What was expected and found there, and the evidence.
+        what: String,
+        /// The last zxid that is intact before it.
+        after: Zxid,
+    },
+
+    /// A record that does not continue the log.
+    #[error(
+        "zxid {found} does not follow {last} in the log; this is a defect of the program, please report it"
+    )]
+    NotNext {
+        /// The last zxid of the log.
+        last: Zxid,
+        /// The zxid offered.
+        found: Zxid,
+    },
+
+    /// A record that no log may hold: over the limit, or too short for its zxid.
+    #[error("a record of {bytes} bytes cannot be logged: {min} to {max} bytes are allowed")]
+    RecordSize {
+        /// Its length.
+        bytes: usize,
+        /// The shortest allowed.
+        min: usize,
+        /// The longest allowed.
+        max: usize,
+    },
+
+    /// A durable write failed, now or earlier. The log accepts nothing any more, nothing will be
+    /// retried, and the process must end: what is on the device is unknown until a restart reads it.
+    #[error(
+        "the log is closed after a failure ({reason}); what was not acknowledged may or may not be on the disk. Check the device, then restart the server"
+    )]
+    Poisoned {
+        /// The failure that closed it.
+        reason: Arc<str>,
+    },
+
+    /// A snapshot that cannot be used.
+    #[error(
+        "{} is damaged at byte {offset}: {what} (expected {expected}, found {found}); an older snapshot with its longer log serves in its place where there is one",
+        path.display()
+    )]
+    SnapshotDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+        /// The value required.
+        expected: String,
+        /// The value in the file.
+        found: String,
+    },
+
+    /// An option out of its bounds.
+    #[error("storage option {name}: {why}")]
+    Option {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+
+    /// Calls in an order that the documentation of the called function forbids.
+    #[error(
+        "storage was used out of order: {what}; this is a defect of the program, please report it"
+    )]
+    Misuse {
+        /// The rule.
+        what: &'static str,
+    },
+
+    /// The visitor of a replay refused a record.
+    #[error("transaction {zxid} of the log cannot be applied")]
+    Visitor {
+        /// Its zxid.
+        zxid: Zxid,
+        /// The visitor's reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StorageError {
+    /// An [`StorageError::Io`].
+    pub(crate) fn io(what: &'static str, path: &Path, source: io::Error) -> StorageError {
+        StorageError::Io {
+            what,
+            path: path.to_owned(),
+            offset: None,
+            source,
+        }
+    }
+
+    /// An [`StorageError::Io`] at an offset.
+    pub(crate) fn io_at(
+        what: &'static str,
+        path: &Path,
+        at: u64,
+        source: io::Error,
+    ) -> StorageError {
+        StorageError::Io {
+            what,
+            path: path.to_owned(),
+            offset: Some(at),
+            source,
+        }
+    }
+
+    /// Whether a durable write failed: the process must stop acknowledging and end.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        matches!(self, StorageError::Poisoned { .. })
+    }
+
+    /// Whether the device or the quota is full.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            StorageError::Io { source, .. } | StorageError::NotWritable { source, .. } => {
+                is_no_space(source)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether an error of the system says that space is exhausted.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+fn at(offset: Option<u64>) -> String {
+    offset
+        .map(|offset| format!(" at byte {offset}"))
+        .unwrap_or_default()
+}
+
+fn held_by(holder: Option<u32>) -> String {
+    holder
+        .map(|pid| format!(" by process {pid}"))
+        .unwrap_or_default()
+}
+
+fn after_zxid(zxid: Zxid) -> String {
+    format!("after 0x{:x}", zxid.0)
+}
