@@ -5,6 +5,7 @@
 //! - [`frame`]: the four-byte length prefix and an incremental splitter.
 //! - [`request`], [`reply`]: the client protocol, both directions, so that a server and a client share it.
 //! - [`txn`]: what a replicated change looks like in a log, in a proposal and in a snapshot's tail.
+//! - [`apache`]: the framing of Apache's own log and snapshot files.
 //! - [`path`], [`zxid`], [`session`]: small types with rules of their own.
 //!
 //! **Invariant**: every decoder is total. Any byte string yields a value or a [`DecodeError`], in time
@@ -20,6 +21,7 @@
     clippy::cast_possible_wrap
 )]
 
+pub mod apache;
 pub mod data;
 pub mod error_code;
 pub mod frame;
