@@ -1,3 +1,29 @@
-//! tree
+//! The replicated state machine: a tree of znodes, their ACLs, and the sessions that own some of them.
+//!
+//! - [`Tree`] is the state at one zxid. One writer applies txns with [`Tree::apply`]; readers look nodes up with
+//!   [`Tree::get`] and hold a [`NodeRef`] as long as they hold the tree.
+//! - [`Tree::image`] copies the whole state in microseconds: pages are shared and copied when the writer first
+//!   touches them again. An [`Image`] is exact at its zxid, needs no lock and may go to another thread.
+//! - [`codec`] turns images into blocks of a snapshot and blocks into nodes; [`load`] makes a tree of them.
+//! - [`digest`] is Apache's tree digest, kept up to date by every change.
+//! - [`watch`] tells who wants to know about a change.
+//!
+//! **Invariants.** Nothing here reads a clock, a file or a random source, or starts a thread. Equal txns from
+//! equal states give equal states on every server. `apply` succeeds on any txn that a log may hold, and on one that
+//! was applied before it changes nothing that later txns do not set right.
+#![forbid(unsafe_code)]
 
+mod acl_table;
+pub mod digest;
+mod node;
+mod session;
+mod tree;
+mod view;
+pub mod acl;
 pub mod watch;
+
+pub use acl_table::AclId;
+pub use node::{CONTAINER_OWNER, NodeId, NodeKind, TTL_MS_MAX, ttl_owner};
+pub use session::Session;
+pub use tree::{Counters, Tree};
+pub use view::{Children, NodeRef, OwnedNodes};
