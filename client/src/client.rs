@@ -12,10 +12,14 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use ironkeeper_proto::{ErrorCode, OpCode, Reader, Record, SessionId, Stat, Writer, Xid, Zxid};
+use ironkeeper_proto::frame::{self, Split};
+use ironkeeper_proto::{
+    ConnectRequest, ConnectResponse, CreateFlags, ErrorCode, MultiResult, OpCode, Record, Request,
+    Response, SessionId, Stat, WatcherEvent, Xid, Zxid,
+};
 
 use crate::error::ClientError;
-use crate::frames::{self, ConnectFrame, CreateMode, MultiOp};
+use crate::requests::{self, Multi};
 
 /// Larger replies are refused: above anything that a default server stores, below what would
 /// exhaust the memory of a test.
@@ -60,10 +64,19 @@ impl Default for ConnectOptions {
     }
 }
 
+impl ConnectOptions {
+    /// Takes up `session` again.
+    #[must_use]
+    pub fn with_session(mut self, session: Session) -> Self {
+        self.session = Some(session);
+        self
+    }
+}
+
 /// A reply to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The request's.
+    /// The request's, but for a ping.
     pub xid: Xid,
     /// What the request asked for.
     pub op: OpCode,
@@ -76,17 +89,99 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The reply itself if its code is `Ok`.
+    /// The response record.
     ///
     /// # Errors
-    /// [`ClientError::Answer`].
-    pub fn ok(self) -> Result<Self, ClientError> {
-        if self.code == ErrorCode::Ok {
-            Ok(self)
-        } else {
-            Err(ClientError::Answer(self.code))
+    /// [`ClientError::Answer`] for any code but `Ok`; the record does not parse.
+    pub fn response(&self) -> Result<Response<'_>, ClientError> {
+        if self.code != ErrorCode::Ok {
+            return Err(ClientError::Answer(self.code));
+        }
+        Ok(Response::decode(self.op, &self.body)?)
+    }
+
+    /// The paths of the nodes that a create or a multi made, in order.
+    ///
+    /// # Errors
+    /// As [`Reply::response`], and [`ClientError::Multi`].
+    pub fn created_paths(&self) -> Result<Vec<String>, ClientError> {
+        let mut paths = Vec::new();
+        match self.response()? {
+            Response::Create { path } | Response::CreateStat { path, .. } => {
+                paths.push(path.into_owned());
+            }
+            Response::Multi(results) => {
+                let mut codes = Vec::new();
+                for result in results.iter() {
+                    match result {
+                        MultiResult::Create { path } | MultiResult::Create2 { path, .. } => {
+                            paths.push(path.into_owned());
+                        }
+                        MultiResult::Error { code } => codes.push(known_code(code)?),
+                        _ => {}
+                    }
+                }
+                if !codes.is_empty() {
+                    return Err(ClientError::Multi(codes));
+                }
+            }
+            _ => {}
+        }
+        Ok(paths)
+    }
+
+    fn unexpected<T>(&self) -> Result<T, ClientError> {
+        let text = format!(
+            "a reply to {} holds the record of another operation",
+            self.op.name()
+        );
+        Err(ClientError::Protocol(text))
+    }
+
+    /// The Stat alone, as setData, setACL and exists answer.
+    ///
+    /// # Errors
+    /// As [`Reply::response`].
+    pub fn stat(&self) -> Result<Stat, ClientError> {
+        match self.response()? {
+            Response::Stat(stat) => Ok(stat),
+            _ => self.unexpected(),
         }
     }
+
+    /// Data and Stat, as getData answers; null data reads as empty.
+    ///
+    /// # Errors
+    /// As [`Reply::response`].
+    pub fn data_and_stat(&self) -> Result<(Vec<u8>, Stat), ClientError> {
+        match self.response()? {
+            Response::Data { data, stat } => Ok((data.unwrap_or_default().to_vec(), stat)),
+            _ => self.unexpected(),
+        }
+    }
+
+    /// Names and Stat, as getChildren2 answers; sorted, for servers give them in any order.
+    ///
+    /// # Errors
+    /// As [`Reply::response`].
+    pub fn children_and_stat(&self) -> Result<(Vec<String>, Stat), ClientError> {
+        match self.response()? {
+            Response::Children2 { children, stat } => {
+                let names = children
+                    .iter()
+                    .map(|name| name.unwrap_or_default().into_owned());
+                let mut names: Vec<String> = names.collect();
+                names.sort_unstable();
+                Ok((names, stat))
+            }
+            _ => self.unexpected(),
+        }
+    }
+}
+
+fn known_code(number: i32) -> Result<ErrorCode, ClientError> {
+    ErrorCode::from_i32(number)
+        .ok_or_else(|| ClientError::Protocol(format!("unknown error code {number}")))
 }
 
 /// A watch event.
@@ -94,7 +189,7 @@ impl Reply {
 pub struct Event {
     /// Of the change that fired it.
     pub zxid: Zxid,
-    /// 1 created, 2 deleted, 3 data changed, 4 children changed.
+    /// What happened: 1 created, 2 deleted, 3 data changed, 4 children changed.
     pub kind: i32,
     /// 3 from every server.
     pub state: i32,
@@ -148,14 +243,15 @@ impl Client {
             input: Vec::new(),
             input_start: 0,
         };
-        let request = ConnectFrame {
+        let request = ConnectRequest {
+            protocol_version: 0,
             last_zxid_seen: options.last_zxid_seen,
             timeout_ms: options.timeout_ms,
             session: client.session.id,
-            password: &client.session.password,
+            password: Some(&client.session.password),
             read_only: options.read_only,
         };
-        frames::connect(&mut client.output, &request);
+        frame::write_record(&mut client.output, &request);
         client.flush()?;
         client.read_handshake(options.read_only.is_some())?;
         Ok(client)
@@ -163,27 +259,20 @@ impl Client {
 
     fn read_handshake(&mut self, with_read_only: bool) -> Result<(), ClientError> {
         let frame = self.receive_frame()?;
-        let mut reader = Reader::new(&frame);
-        let version = reader.i32()?;
-        let timeout_ms = reader.i32()?;
-        let id = SessionId(reader.i64()?);
-        let password = reader.buffer()?.unwrap_or_default().to_vec();
-        self.read_only = with_read_only && reader.bool()?;
-        reader.finish()?;
-        if version != 0 || password.len() != 16 {
-            let text = format!(
-                "handshake of version {version}, password of {}",
-                password.len()
-            );
-            return Err(ClientError::Protocol(text));
+        let response = ConnectResponse::from_prefix(&frame)?;
+        let password = response.password.unwrap_or_default();
+        // Clients exist that insist on each of these.
+        if password.len() != 16 || response.read_only.is_some() != with_read_only {
+            return Err(ClientError::Protocol(format!("handshake {response:?}")));
         }
-        if timeout_ms <= 0 || id == SessionId::NONE {
+        if response.timeout_ms <= 0 || response.session == SessionId::NONE {
             return Err(ClientError::SessionRefused);
         }
+        self.read_only = response.read_only == Some(true);
         self.session = Session {
-            id,
-            password,
-            timeout_ms,
+            id: response.session,
+            password: password.to_vec(),
+            timeout_ms: response.timeout_ms,
         };
         Ok(())
     }
@@ -219,26 +308,21 @@ impl Client {
         self.stream
     }
 
-    /// Puts a request into the output with the next xid; [`Client::flush`] sends it.
-    pub fn submit(&mut self, op: OpCode, put: impl FnOnce(&mut Writer<'_>)) -> Xid {
-        self.submit_frame(op, |out, xid| frames::request(out, xid, op, put))
-    }
-
-    /// Puts a request into the output that `put` writes as a whole frame with the given xid, as
-    /// the functions of [`crate::frames`] do.
-    pub fn submit_frame(&mut self, op: OpCode, put: impl FnOnce(&mut Vec<u8>, i32)) -> Xid {
-        let xid = if op == OpCode::Ping {
-            Xid::PING.0
-        } else {
-            self.next_xid
+    /// Puts a request into the output; [`Client::flush`] sends it.
+    pub fn submit(&mut self, request: &Request<'_>) -> Xid {
+        let xid = match request {
+            Request::Ping => Xid::PING,
+            Request::Auth(_) => Xid::AUTH,
+            _ => {
+                let xid = self.next_xid;
+                // 0 and negative numbers have meanings of their own.
+                self.next_xid = xid.checked_add(1).unwrap_or(1);
+                Xid(xid)
+            }
         };
-        if op != OpCode::Ping {
-            // 0 and negative numbers have meanings of their own.
-            self.next_xid = self.next_xid.checked_add(1).unwrap_or(1);
-        }
-        put(&mut self.output, xid);
-        self.pending.push_back((Xid(xid), op));
-        Xid(xid)
+        frame::write_request(&mut self.output, xid, request);
+        self.pending.push_back((xid, request.op()));
+        xid
     }
 
     /// Sends what was submitted.
@@ -266,18 +350,12 @@ impl Client {
     pub fn receive_frame(&mut self) -> Result<Vec<u8>, ClientError> {
         loop {
             let bytes = &self.input[self.input_start..];
-            if let Some((length, rest)) = bytes.split_first_chunk::<4>() {
-                let length = i32::from_be_bytes(*length);
-                let length = usize::try_from(length)
-                    .ok()
-                    .filter(|n| *n <= FRAME_BYTES_MAX);
-                let length =
-                    length.ok_or_else(|| ClientError::Protocol("frame of a bad length".into()))?;
-                if let Some(frame) = rest.get(..length) {
-                    let frame = frame.to_vec();
-                    self.input_start += 4 + length;
-                    return Ok(frame);
-                }
+            let split = frame::split(bytes, FRAME_BYTES_MAX)
+                .map_err(|error| ClientError::Protocol(error.to_string()))?;
+            if let Split::Frame { body, rest } = split {
+                let frame = body.to_vec();
+                self.input_start = self.input.len() - rest.len();
+                return Ok(frame);
             }
             self.input.drain(..self.input_start);
             self.input_start = 0;
@@ -298,38 +376,37 @@ impl Client {
     /// Takes one frame; an event goes to the queue.
     fn receive(&mut self) -> Result<Option<Reply>, ClientError> {
         let frame = self.receive_frame()?;
-        let mut reader = Reader::new(&frame);
-        let xid = Xid(reader.i32()?);
-        let zxid = Zxid(reader.i64()?);
-        let number = reader.i32()?;
-        if xid == Xid::NOTIFICATION {
-            let (kind, state) = (reader.i32()?, reader.i32()?);
-            let path = reader.text()?.unwrap_or_default().into_owned();
+        let (header, body) = frame::split_reply(&frame)?;
+        if header.xid == Xid::NOTIFICATION {
+            let event = WatcherEvent::from_prefix(body)?;
             self.events.push_back(Event {
-                zxid,
-                kind,
-                state,
-                path,
+                zxid: header.zxid,
+                kind: event.kind.to_i32(),
+                state: event.state,
+                path: event.path.into_owned(),
             });
             return Ok(None);
         }
-        let code = ErrorCode::from_i32(number)
-            .ok_or_else(|| ClientError::Protocol(format!("unknown error code {number}")))?;
+        let code = known_code(header.err)?;
         match self.pending.pop_front() {
-            Some((expected, op)) if expected == xid => {
-                self.last_zxid = self.last_zxid.max(zxid);
+            Some((expected, op)) if expected == header.xid => {
+                self.last_zxid = self.last_zxid.max(header.zxid);
+                let body = body.to_vec();
                 Ok(Some(Reply {
-                    xid,
+                    xid: header.xid,
                     op,
-                    zxid,
+                    zxid: header.zxid,
                     code,
-                    body: reader.rest().to_vec(),
+                    body,
                 }))
             }
-            other => Err(ClientError::Order {
-                expected: other.map(|(xid, _)| xid),
-                found: xid,
-            }),
+            other => {
+                let expected = other.map(|(xid, _)| xid);
+                Err(ClientError::Order {
+                    expected,
+                    found: header.xid,
+                })
+            }
         }
     }
 
@@ -372,73 +449,64 @@ impl Client {
     /// # Errors
     /// As [`Client::reply`]; [`ClientError::Answer`] for any code but `Ok`;
     /// [`ClientError::Outstanding`] while earlier replies are due. So for all the methods below.
-    pub fn call(
-        &mut self,
-        op: OpCode,
-        put: impl FnOnce(&mut Vec<u8>, i32),
-    ) -> Result<Reply, ClientError> {
+    pub fn call(&mut self, request: &Request<'_>) -> Result<Reply, ClientError> {
         if !self.pending.is_empty() {
             return Err(ClientError::Outstanding(self.pending.len()));
         }
-        self.submit_frame(op, put);
+        self.submit(request);
         self.flush()?;
-        self.reply()?.ok()
+        let reply = self.reply()?;
+        if reply.code == ErrorCode::Ok {
+            Ok(reply)
+        } else {
+            Err(ClientError::Answer(reply.code))
+        }
     }
 
-    /// Creates a persistent node; returns its path.
+    /// Creates a persistent node.
     #[allow(clippy::missing_errors_doc)]
     pub fn create(&mut self, path: &str, data: &[u8]) -> Result<String, ClientError> {
-        self.create_mode(path, data, CreateMode::Persistent)
+        self.create_with(path, data, CreateFlags::Persistent)
     }
 
     /// Creates a node; returns its path, with the number if it is sequential.
     #[allow(clippy::missing_errors_doc)]
-    pub fn create_mode(
+    pub fn create_with(
         &mut self,
         path: &str,
         data: &[u8],
-        mode: CreateMode,
+        flags: CreateFlags,
     ) -> Result<String, ClientError> {
-        let reply = self.call(OpCode::Create, |out, xid| {
-            frames::create(out, xid, path, data, mode)
-        })?;
-        created_path(&reply)
+        let reply = self.call(&requests::create(path, data, flags))?;
+        match reply.response()? {
+            Response::Create { path } => Ok(path.into_owned()),
+            _ => reply.unexpected(),
+        }
     }
 
     /// Data and Stat of a node.
     #[allow(clippy::missing_errors_doc)]
     pub fn get(&mut self, path: &str, watch: bool) -> Result<(Vec<u8>, Stat), ClientError> {
-        let reply = self.call(OpCode::GetData, |out, xid| {
-            frames::get(out, xid, path, watch)
-        })?;
-        data_and_stat(&reply)
+        self.call(&requests::get(path, watch))?.data_and_stat()
     }
 
     /// Replaces the data of a node of `version` (-1: any).
     #[allow(clippy::missing_errors_doc)]
     pub fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Stat, ClientError> {
-        let reply = self.call(OpCode::SetData, |out, xid| {
-            frames::set(out, xid, path, data, version)
-        })?;
-        Ok(Stat::from_prefix(&reply.body)?)
+        self.call(&requests::set(path, data, version))?.stat()
     }
 
     /// Deletes a node of `version` (-1: any).
     #[allow(clippy::missing_errors_doc)]
     pub fn delete(&mut self, path: &str, version: i32) -> Result<(), ClientError> {
-        self.call(OpCode::Delete, |out, xid| {
-            frames::delete(out, xid, path, version)
-        })?;
-        Ok(())
+        self.call(&requests::delete(path, version)).map(drop)
     }
 
     /// Stat of a node, or nothing if it does not exist. A watch stays in both cases.
     #[allow(clippy::missing_errors_doc)]
     pub fn exists(&mut self, path: &str, watch: bool) -> Result<Option<Stat>, ClientError> {
-        match self.call(OpCode::Exists, |out, xid| {
-            frames::exists(out, xid, path, watch)
-        }) {
-            Ok(reply) => Ok(Some(Stat::from_prefix(&reply.body)?)),
+        match self.call(&requests::exists(path, watch)) {
+            Ok(reply) => reply.stat().map(Some),
             Err(ClientError::Answer(ErrorCode::NoNode)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -451,34 +519,29 @@ impl Client {
         path: &str,
         watch: bool,
     ) -> Result<(Vec<String>, Stat), ClientError> {
-        let reply = self.call(OpCode::GetChildren2, |out, xid| {
-            frames::children(out, xid, path, watch)
-        })?;
-        children_and_stat(&reply)
+        self.call(&requests::children(path, watch))?
+            .children_and_stat()
     }
 
     /// Carries out several operations as one; returns the paths of the created nodes.
     ///
     /// # Errors
     /// As [`Client::call`], and [`ClientError::Multi`].
-    pub fn multi(&mut self, operations: &[MultiOp<'_>]) -> Result<Vec<String>, ClientError> {
-        let reply = self.call(OpCode::Multi, |out, xid| {
-            frames::multi(out, xid, operations)
-        })?;
-        multi_paths(&reply)
+    pub fn multi(&mut self, operations: &[Request<'_>]) -> Result<Vec<String>, ClientError> {
+        self.call(&Multi::new(operations).request())?
+            .created_paths()
     }
 
     /// Keeps the session alive.
     #[allow(clippy::missing_errors_doc)]
     pub fn ping(&mut self) -> Result<(), ClientError> {
-        self.call(OpCode::Ping, |out, _| frames::ping(out))?;
-        Ok(())
+        self.call(&Request::Ping).map(drop)
     }
 
     /// Ends the session and waits until the server has closed the connection.
     #[allow(clippy::missing_errors_doc)]
     pub fn close(mut self) -> Result<(), ClientError> {
-        self.call(OpCode::CloseSession, frames::close)?;
+        self.call(&Request::CloseSession)?;
         match self.receive_frame() {
             Err(ClientError::Closed) => Ok(()),
             Err(error) => Err(error),
@@ -486,72 +549,5 @@ impl Client {
                 "a frame after the end of the session".into(),
             )),
         }
-    }
-}
-
-/// The path in the reply to a create.
-///
-/// # Errors
-/// The reply does not parse.
-pub fn created_path(reply: &Reply) -> Result<String, ClientError> {
-    Ok(Reader::new(&reply.body).str("path")?.to_owned())
-}
-
-/// What the reply to a getData holds; null data reads as empty.
-///
-/// # Errors
-/// The reply does not parse.
-pub fn data_and_stat(reply: &Reply) -> Result<(Vec<u8>, Stat), ClientError> {
-    let mut reader = Reader::new(&reply.body);
-    let data = reader.buffer()?.unwrap_or_default().to_vec();
-    Ok((data, Stat::decode(&mut reader)?))
-}
-
-/// What the reply to a getChildren2 holds; names sorted, for servers give them in any order.
-///
-/// # Errors
-/// The reply does not parse.
-pub fn children_and_stat(reply: &Reply) -> Result<(Vec<String>, Stat), ClientError> {
-    let mut reader = Reader::new(&reply.body);
-    let count = reader.count(4)?.unwrap_or(0);
-    let mut names = Vec::with_capacity(count);
-    for _ in 0..count {
-        names.push(reader.text()?.unwrap_or_default().into_owned());
-    }
-    names.sort_unstable();
-    Ok((names, Stat::decode(&mut reader)?))
-}
-
-/// The paths of the nodes that a multi created, in order.
-///
-/// # Errors
-/// [`ClientError::Multi`] with all codes if it failed; the reply does not parse.
-pub fn multi_paths(reply: &Reply) -> Result<Vec<String>, ClientError> {
-    let mut reader = Reader::new(&reply.body);
-    let mut paths = Vec::new();
-    let mut codes = Vec::new();
-    loop {
-        let (kind, done, _) = (reader.i32()?, reader.bool()?, reader.i32()?);
-        if done {
-            break;
-        }
-        let protocol = |what: &str, number| ClientError::Protocol(format!("{what} {number}"));
-        match OpCode::from_i32(kind) {
-            Some(OpCode::Create) => paths.push(reader.str("path")?.to_owned()),
-            Some(OpCode::Delete | OpCode::Check) => {}
-            Some(OpCode::SetData) => drop(Stat::decode(&mut reader)?),
-            Some(OpCode::Error) => {
-                let number = reader.i32()?;
-                let code = ErrorCode::from_i32(number);
-                codes.push(code.ok_or_else(|| protocol("unknown error code", number))?);
-            }
-            _ => return Err(protocol("multi result of type", kind)),
-        }
-    }
-    reader.finish()?;
-    if codes.is_empty() {
-        Ok(paths)
-    } else {
-        Err(ClientError::Multi(codes))
     }
 }

@@ -1,7 +1,7 @@
 //! A small client for tests and benchmarks, and what they need beside it.
 //!
-//! - [`Client`]: one session on one blocking connection, calls and pipelining; [`frames`] makes the
-//!   request frames for those who send them by themselves.
+//! - [`Client`]: one session on one blocking connection, calls and pipelining; [`requests`] makes
+//!   the requests for pipelines and multis.
 //! - [`four_letter`], [`mntr`]: four-letter words.
 //! - [`load`]: a load generator that costs little, with latencies and the server's CPU.
 //! - [`process`]: servers as child processes, Apache's and ours.
@@ -14,15 +14,11 @@
 mod client;
 mod error;
 mod four_letter;
-pub mod frames;
 pub mod load;
 pub mod poll;
 pub mod process;
+pub mod requests;
 
-pub use client::{
-    Client, ConnectOptions, Event, Reply, Session, children_and_stat, created_path, data_and_stat,
-    multi_paths,
-};
+pub use client::{Client, ConnectOptions, Event, Reply, Session};
 pub use error::ClientError;
 pub use four_letter::{four_letter, mntr};
-pub use frames::{CreateMode, MultiOp};

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use ironkeeper_client::load::{self, Limit, Plan};
 use ironkeeper_client::process::{Program, Running, Server, apache_jars, workspace_root};
-use ironkeeper_client::{
-    Client, ClientError, ConnectOptions, CreateMode, MultiOp, frames, mntr, multi_paths,
-};
-use ironkeeper_proto::{ErrorCode, OpCode};
+use ironkeeper_client::requests::{self, Multi};
+use ironkeeper_client::{Client, ClientError, ConnectOptions, mntr};
+use ironkeeper_proto::{CreateFlags, ErrorCode, Request};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -55,14 +54,14 @@ fn every_call_means_what_apache_makes_of_it() {
     // Multi: all or nothing, with the code of each operation.
     let made = client
         .multi(&[
-            MultiOp::Check("/a", 1),
-            MultiOp::Create("/a/s-", b"", CreateMode::PersistentSequential),
-            MultiOp::Create("/b", b"", CreateMode::Persistent),
-            MultiOp::Set("/b", b"x", -1),
+            requests::check("/a", 1),
+            requests::create("/a/s-", b"", CreateFlags::PersistentSequential),
+            requests::create("/b", b"", CreateFlags::Persistent),
+            requests::set("/b", b"x", -1),
         ])
         .unwrap();
     assert_eq!(made, ["/a/s-0000000000", "/b"]);
-    let failed = client.multi(&[MultiOp::Delete("/b", -1), MultiOp::Delete("/nowhere", -1)]);
+    let failed = client.multi(&[requests::delete("/b", -1), requests::delete("/nowhere", -1)]);
     match failed {
         Err(ClientError::Multi(codes)) => assert_eq!(codes, [ErrorCode::Ok, ErrorCode::NoNode]),
         other => panic!("{other:?}"),
@@ -73,36 +72,27 @@ fn every_call_means_what_apache_makes_of_it() {
     // Pipelining: replies in order, of different kinds.
     for index in 0..100 {
         let path = format!("/b/p{index:03}");
-        client.submit_frame(OpCode::Create, |out, xid| {
-            frames::create(out, xid, &path, b"", CreateMode::Persistent);
-        });
+        client.submit(&requests::create(&path, b"", CreateFlags::Persistent));
     }
-    client.submit_frame(OpCode::Multi, |out, xid| {
-        frames::multi(out, xid, &[MultiOp::Delete("/b/p000", -1)]);
-    });
-    client.submit_frame(OpCode::Ping, |out, _| frames::ping(out));
+    client.submit(&Multi::new(&[requests::delete("/b/p000", -1)]).request());
+    client.submit(&Request::Ping);
     client.flush().unwrap();
     assert_eq!(client.outstanding(), 102);
     assert!(matches!(client.ping(), Err(ClientError::Outstanding(102))));
     for index in 0..102 {
-        let reply = client.reply().unwrap().ok().unwrap();
-        if index == 100 {
-            assert_eq!(multi_paths(&reply).unwrap(), Vec::<String>::new());
-        }
+        let made = client.reply().unwrap().created_paths().unwrap();
+        assert_eq!(made.len(), usize::from(index < 100), "reply {index}");
     }
     assert_eq!(client.children("/b", false).unwrap().0.len(), 99);
     client.ping().unwrap();
 
     // Reattach: the ephemeral stays, a wrong password is refused, a closed session too.
     client
-        .create_mode("/e", b"", CreateMode::Ephemeral)
+        .create_with("/e", b"", CreateFlags::Ephemeral)
         .unwrap();
     let session = client.session().clone();
     drop(client);
-    let reattach = |session| ConnectOptions {
-        session: Some(session),
-        ..options.clone()
-    };
+    let reattach = |session| options.clone().with_session(session);
     let mut wrong = session.clone();
     wrong.password[0] ^= 1;
     let refused = Client::connect(address, &reattach(wrong));
@@ -112,7 +102,7 @@ fn every_call_means_what_apache_makes_of_it() {
     );
     let mut client = Client::connect(address, &reattach(session.clone())).unwrap();
     let owner = client.exists("/e", false).unwrap().unwrap().ephemeral_owner;
-    assert_eq!(owner, session.id);
+    assert_eq!(owner, session.id.0);
     client.close().unwrap();
     let refused = Client::connect(address, &reattach(session));
     assert!(

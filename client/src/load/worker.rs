@@ -4,13 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ironkeeper_proto::{Request, Xid, frame};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Connection, Templates};
 use super::{Latencies, Limit, LoadError, Plan, node_path};
 use crate::client::{Client, ConnectOptions};
-use crate::frames;
+use crate::requests;
 
 /// Highest latency that the histogram tells apart.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
@@ -208,21 +209,21 @@ fn poll_once(poll: &mut Poll, events: &mut Events, wait: Duration) -> Result<(),
 
 fn templates(plan: &Plan) -> Templates {
     let value = vec![b'w'; plan.value_bytes];
-    let frame = |put: &dyn Fn(&mut Vec<u8>)| {
+    let frame_of = |request: &Request<'_>| {
         let mut frame = Vec::new();
-        put(&mut frame);
+        frame::write_request(&mut frame, Xid(0), request);
         frame
     };
     let paths: Vec<String> = (0..plan.nodes).map(node_path).collect();
     Templates {
         writes: paths
             .iter()
-            .map(|p| frame(&|out| frames::set(out, 0, p, &value, -1)))
+            .map(|path| frame_of(&requests::set(path, &value, -1)))
             .collect(),
         reads: paths
             .iter()
-            .map(|p| frame(&|out| frames::get(out, 0, p, false)))
+            .map(|path| frame_of(&requests::get(path, false)))
             .collect(),
-        close: frame(&|out| frames::close(out, 0)),
+        close: frame_of(&Request::CloseSession),
     }
 }
