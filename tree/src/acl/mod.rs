@@ -291,7 +291,7 @@ pub fn expand(
         let id = entry.id_text();
         match scheme.as_ref() {
             "auth" => expand_auth(rules, entry.perms, identities, buffer)?,
-            "world" | "ip" | "digest" if !(scheme == "digest" && !rules.digest_enabled) => {
+            "world" | "ip" | "digest" if scheme != "digest" || rules.digest_enabled => {
                 let id = id.ok_or(ErrorCode::MarshallingError)?;
                 let well_formed = match scheme.as_ref() {
                     "world" => id == "anyone",

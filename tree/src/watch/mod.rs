@@ -20,6 +20,7 @@ mod tests;
 use std::hash::BuildHasher;
 
 use foldhash::quality::FixedState;
+use ironkeeper_proto::{EventType, WatcherType};
 
 use index::Index;
 use paths::{TextAt, Texts};
@@ -29,20 +30,6 @@ use slab::{NIL, Slab, Slot};
 /// [`WatchTable::remove_watcher`]: the table keeps an array indexed by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WatcherId(pub u32);
-
-/// What a watcher is told, with the numbers of the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(i32)]
-pub enum EventKind {
-    /// The node came into being.
-    NodeCreated = 1,
-    /// The node is gone.
-    NodeDeleted = 2,
-    /// The node's data was set.
-    NodeDataChanged = 3,
-    /// A child was created or deleted.
-    NodeChildrenChanged = 4,
-}
 
 /// Modes of a watch; combine with `|`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,43 +65,14 @@ impl std::ops::BitOr for WatchModes {
     }
 }
 
-/// Which watches checkWatches and removeWatches mean, with the numbers of the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum WatcherKind {
-    /// One-shot child watches.
-    Children = 1,
-    /// One-shot data watches, those of exists included.
-    Data = 2,
-    /// Everything at the path.
-    Any = 3,
-    /// The persistent mode.
-    Persistent = 4,
-    /// The persistent recursive mode.
-    PersistentRecursive = 5,
-}
-
-impl WatcherKind {
-    /// From the wire; `None` for a number that means nothing.
-    pub fn from_wire(kind: i32) -> Option<Self> {
-        Some(match kind {
-            1 => Self::Children,
-            2 => Self::Data,
-            3 => Self::Any,
-            4 => Self::Persistent,
-            5 => Self::PersistentRecursive,
-            _ => return None,
-        })
-    }
-
-    fn modes(self) -> WatchModes {
-        match self {
-            Self::Children => WatchModes::CHILD,
-            Self::Data => WatchModes::DATA,
-            Self::Any => WatchModes(u8::MAX),
-            Self::Persistent => WatchModes::PERSISTENT,
-            Self::PersistentRecursive => WatchModes::RECURSIVE,
-        }
+/// The modes that checkWatches and removeWatches mean by a kind.
+fn modes_of(kind: WatcherType) -> WatchModes {
+    match kind {
+        WatcherType::Children => WatchModes::CHILD,
+        WatcherType::Data => WatchModes::DATA,
+        WatcherType::Any => WatchModes(u8::MAX),
+        WatcherType::Persistent => WatchModes::PERSISTENT,
+        WatcherType::PersistentRecursive => WatchModes::RECURSIVE,
     }
 }
 
@@ -123,7 +81,7 @@ pub trait WatchSink<A> {
     /// May this connection, with the identities it has now, read a node with this ACL?
     fn may_read(&mut self, watcher: WatcherId, acl: A) -> bool;
     /// Tells a watcher. Calls come in the order in which a connection must see them.
-    fn event(&mut self, watcher: WatcherId, kind: EventKind, path: &str);
+    fn event(&mut self, watcher: WatcherId, kind: EventType, path: &str);
 }
 
 /// One (path, watcher).
@@ -273,18 +231,18 @@ impl WatchTable {
     }
 
     /// removeWatches: false if this connection has no such watch at the path.
-    pub fn remove(&mut self, watcher: WatcherId, path: &str, kind: WatcherKind) -> bool {
+    pub fn remove(&mut self, watcher: WatcherId, path: &str, kind: WatcherType) -> bool {
         let Some(id) = self.lookup(watcher, path) else {
             return false;
         };
         let old = self.watches.at(id).modes;
-        self.set_modes(id, old & !kind.modes().0);
-        old & kind.modes().0 != 0
+        self.set_modes(id, old & !modes_of(kind).0);
+        old & modes_of(kind).0 != 0
     }
 
     /// checkWatches: true if this connection has such a watch at the path.
-    pub fn contains(&self, watcher: WatcherId, path: &str, kind: WatcherKind) -> bool {
-        let modes = kind.modes();
+    pub fn contains(&self, watcher: WatcherId, path: &str, kind: WatcherType) -> bool {
+        let modes = modes_of(kind);
         self.lookup(watcher, path)
             .is_some_and(|id| self.watches.at(id).modes & modes.0 != 0)
     }
@@ -315,7 +273,7 @@ impl WatchTable {
         }
         self.collect(path, WatchModes::DATA_TABLE, WatchModes::DATA.0);
         self.collect_ancestors(path);
-        self.tell(EventKind::NodeCreated, path, node_acl, sink)
+        self.tell(EventType::NodeCreated, path, node_acl, sink)
             + self.children_changed(path, parent_acl, sink)
     }
 
@@ -339,7 +297,7 @@ impl WatchTable {
             WatchModes::DATA.0 | WatchModes::CHILD.0,
         );
         self.collect_ancestors(path);
-        self.tell(EventKind::NodeDeleted, path, node_acl, sink)
+        self.tell(EventType::NodeDeleted, path, node_acl, sink)
             + self.children_changed(path, parent_acl, sink)
     }
 
@@ -355,7 +313,7 @@ impl WatchTable {
         }
         self.collect(path, WatchModes::DATA_TABLE, WatchModes::DATA.0);
         self.collect_ancestors(path);
-        self.tell(EventKind::NodeDataChanged, path, node_acl, sink)
+        self.tell(EventType::NodeDataChanged, path, node_acl, sink)
     }
 
     /// True if no watch exists: a caller may then skip looking up ACLs.
@@ -425,7 +383,7 @@ impl WatchTable {
             return 0;
         };
         self.collect(parent, WatchModes::CHILD_TABLE, WatchModes::CHILD.0);
-        self.tell(EventKind::NodeChildrenChanged, parent, parent_acl, sink)
+        self.tell(EventType::NodeChildrenChanged, parent, parent_acl, sink)
     }
 
     /// Collects the watchers of `path` with one of `modes` and takes the one-shot bits `strip` from them. A one-shot
@@ -488,7 +446,7 @@ impl WatchTable {
 
     fn tell<A: Copy>(
         &mut self,
-        kind: EventKind,
+        kind: EventType,
         path: &str,
         acl: Option<A>,
         sink: &mut impl WatchSink<A>,
