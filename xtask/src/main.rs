@@ -16,6 +16,7 @@ usage: cargo xtask TASK
   test     set up the peers (Apache ZooKeeper, kazoo) in .peers/, then run every test
   peers    set up the peers only
   tidy     the project's own checks of its files
+  compare  measure Apache's server and ours alternately; prints the table (options: zk-bench --help)
   long     the long sizes of the tests (IRONKEEPER_LONG=1), with their figures
 
 Nothing here changes a file under version control.
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match task {
         "test" => test(&arguments[1..]),
         "peers" => set_up_peers(),
+        "compare" => compare(&arguments[1..]),
         "" | "help" | "-h" | "--help" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -61,6 +63,14 @@ fn main() -> ExitCode {
 
 fn set_up_peers() -> Result<(), Failure> {
     peers::report(&peers::set_up()?)
+}
+
+/// Builds what is measured in release mode, then hands over to `zk-bench compare`.
+fn compare(more: &[String]) -> Result<(), Failure> {
+    peers::report(&peers::set_up()?)?;
+    run(cargo().args(["build", "--release", "--bin", "zk-server", "--bin", "zk-bench"]))?;
+    let bench = ["run", "--quiet", "--release", "--bin", "zk-bench", "--", "compare"];
+    run(cargo().args(bench).args(more))
 }
 
 /// The README's test command; `more` is handed to `cargo test`.
