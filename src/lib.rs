@@ -1,1 +1,4 @@
 //! The Ironkeeper server.
+#![forbid(unsafe_code)]
+
+pub mod config;

@@ -1,0 +1,5 @@
+//! Configuration: `zoo.cfg`, `-D` arguments and defaults become one immutable [`Options`].
+
+pub mod options;
+
+pub use options::Options;
