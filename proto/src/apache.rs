@@ -32,15 +32,26 @@ impl FileHeader {
     /// Bytes of an encoded header.
     pub const ENCODED_BYTES: usize = 16;
     /// The header of every log.
-    pub const LOG: FileHeader = FileHeader { magic: LOG_MAGIC, version: FORMAT_VERSION, dbid: 0 };
+    pub const LOG: FileHeader = FileHeader {
+        magic: LOG_MAGIC,
+        version: FORMAT_VERSION,
+        dbid: 0,
+    };
     /// The header of every snapshot.
-    pub const SNAPSHOT: FileHeader =
-        FileHeader { magic: SNAPSHOT_MAGIC, version: FORMAT_VERSION, dbid: -1 };
+    pub const SNAPSHOT: FileHeader = FileHeader {
+        magic: SNAPSHOT_MAGIC,
+        version: FORMAT_VERSION,
+        dbid: -1,
+    };
 }
 
 impl<'a> Record<'a> for FileHeader {
     fn decode(reader: &mut Reader<'a>) -> Result<FileHeader, DecodeError> {
-        Ok(FileHeader { magic: reader.i32()?, version: reader.i32()?, dbid: reader.i64()? })
+        Ok(FileHeader {
+            magic: reader.i32()?,
+            version: reader.i32()?,
+            dbid: reader.i64()?,
+        })
     }
 
     fn encode(&self, writer: &mut Writer<'_>) {

@@ -39,6 +39,7 @@ pub use data::{
     StringListBuf,
 };
 pub use error_code::ErrorCode;
+pub use frame::Frames;
 pub use jute::{DecodeError, Reader, Record, Text, Writer};
 pub use op::OpCode;
 pub use reply::{

@@ -286,7 +286,9 @@ impl<'a> Txn<'a> {
     fn decode_body(kind: OpCode, reader: &mut Reader<'a>) -> Result<Txn<'a>, DecodeError> {
         Ok(match kind {
             OpCode::Create => Txn::Create(CreateTxn::decode(reader)?),
-            OpCode::Create2 => Txn::Create2(CreateTxn::decode(reader)?),
+            OpCode::Create2 => {
+                Txn::Create2(CreateTxn::decode(reader)?.with_parent_cversion(reader)?)
+            }
             OpCode::CreateContainer => Txn::CreateContainer(CreateContainerTxn::decode(reader)?),
             OpCode::CreateTtl => Txn::CreateTtl(CreateTtlTxn::decode(reader)?),
             OpCode::Delete => Txn::Delete {
@@ -346,6 +348,20 @@ impl<'a> Txn<'a> {
             Txn::CloseSession { paths: Some(paths) } => paths.encode(writer),
             Txn::CloseSession { paths: None } => {}
             Txn::Error { code } => writer.i32(*code),
+        }
+    }
+}
+
+impl<'a> CreateTxn<'a> {
+    /// Only a create of its own has the form without the last int: whatever came with 3.3 or later does not.
+    fn with_parent_cversion(self, reader: &Reader<'a>) -> Result<CreateTxn<'a>, DecodeError> {
+        match self.parent_cversion {
+            Some(_) => Ok(self),
+            None => Err(DecodeError::UnexpectedEnd {
+                offset: reader.offset(),
+                needed: 4,
+                remaining: 0,
+            }),
         }
     }
 }

@@ -74,7 +74,9 @@ pub fn read_entry(file: &[u8], offset: usize) -> Result<LogEntry<'_>, LogStop> {
         return Err(LogStop::EndOfFile);
     }
     let mut reader = Reader::new(tail);
-    let short = |needed: usize| LogStop::Short { missing: needed - tail.len() };
+    let short = |needed: usize| LogStop::Short {
+        missing: needed - tail.len(),
+    };
     let checksum = reader.i64().map_err(|_| short(12))?;
     let length = reader.i32().map_err(|_| short(12))?;
     if length == 0 {
@@ -83,7 +85,12 @@ pub fn read_entry(file: &[u8], offset: usize) -> Result<LogEntry<'_>, LogStop> {
     let count = usize::try_from(length).map_err(|_| LogStop::BadLength { length })?;
     let payload = reader.bytes(count).map_err(|_| short(count + 13))?;
     let end_mark = reader.u8().map_err(|_| short(count + 13))?;
-    Ok(LogEntry { offset, checksum, payload, end_mark })
+    Ok(LogEntry {
+        offset,
+        checksum,
+        payload,
+        end_mark,
+    })
 }
 
 /// Appends an entry.
@@ -105,7 +112,10 @@ pub struct LogEntries<'a> {
 impl<'a> LogEntries<'a> {
     /// Starts at `offset` of a log's bytes; the first entry is behind the file header.
     pub fn new(file: &'a [u8], offset: usize) -> LogEntries<'a> {
-        LogEntries { file, offset: Some(offset) }
+        LogEntries {
+            file,
+            offset: Some(offset),
+        }
     }
 }
 
@@ -134,10 +144,18 @@ mod tests {
             let stop = entries.by_ref().find_map(Result::err);
             let expected = match length {
                 0 | 18 | 41 => LogStop::EndOfFile,
-                1..12 => LogStop::Short { missing: 12 - length },
-                12..18 => LogStop::Short { missing: 18 - length },
-                19..30 => LogStop::Short { missing: 30 - length },
-                _ => LogStop::Short { missing: 41 - length },
+                1..12 => LogStop::Short {
+                    missing: 12 - length,
+                },
+                12..18 => LogStop::Short {
+                    missing: 18 - length,
+                },
+                19..30 => LogStop::Short {
+                    missing: 30 - length,
+                },
+                _ => LogStop::Short {
+                    missing: 41 - length,
+                },
             };
             assert_eq!(stop, Some(expected), "{length}");
             assert_eq!(entries.next(), None);
@@ -150,7 +168,12 @@ mod tests {
             (0, LogStop::Padding),
             (-1, LogStop::BadLength { length: -1 }),
             (i32::MIN, LogStop::BadLength { length: i32::MIN }),
-            (i32::MAX, LogStop::Short { missing: 0x7fff_ffff + 13 - 112 }),
+            (
+                i32::MAX,
+                LogStop::Short {
+                    missing: 0x7fff_ffff + 13 - 112,
+                },
+            ),
         ] {
             let mut log = vec![0; 112];
             log[8..12].copy_from_slice(&length.to_be_bytes());
@@ -165,9 +188,12 @@ mod tests {
         encode_entry(&mut log, b"payload");
         let entry = read_entry(&log, 0).unwrap();
         assert!(entry.is_checksum_right() && entry.is_finished());
-        for (place, checksum_right, finished) in
-            [(0, false, true), (7, false, true), (12, false, true), (19, true, false)]
-        {
+        for (place, checksum_right, finished) in [
+            (0, false, true),
+            (7, false, true),
+            (12, false, true),
+            (19, true, false),
+        ] {
             let mut log = log.clone();
             log[place] ^= 1;
             let entry = read_entry(&log, 0).unwrap();

@@ -59,7 +59,10 @@ pub struct SessionEntry {
 
 impl<'a> Record<'a> for SessionEntry {
     fn decode(reader: &mut Reader<'a>) -> Result<SessionEntry, DecodeError> {
-        Ok(SessionEntry { session: SessionId(reader.i64()?), timeout_ms: reader.i32()? })
+        Ok(SessionEntry {
+            session: SessionId(reader.i64()?),
+            timeout_ms: reader.i32()?,
+        })
     }
 
     fn encode(&self, writer: &mut Writer<'_>) {
@@ -79,7 +82,10 @@ pub struct AclTableEntry<'a> {
 
 impl<'a> Record<'a> for AclTableEntry<'a> {
     fn decode(reader: &mut Reader<'a>) -> Result<AclTableEntry<'a>, DecodeError> {
-        Ok(AclTableEntry { id: reader.i64()?, acl: AclList::decode(reader)? })
+        Ok(AclTableEntry {
+            id: reader.i64()?,
+            acl: AclList::decode(reader)?,
+        })
     }
 
     fn encode(&self, writer: &mut Writer<'_>) {
@@ -196,7 +202,10 @@ impl<'a> Vector<'a> {
         for _ in 0..count {
             R::decode(reader)?;
         }
-        Ok(Vector { count, bytes: reader.since(start) })
+        Ok(Vector {
+            count,
+            bytes: reader.since(start),
+        })
     }
 }
 
@@ -232,7 +241,15 @@ impl<'a> Snapshot<'a> {
             }
         };
         reader.finish()?;
-        Ok(Snapshot { header, sessions, acls, nodes, seal, digest, last_processed })
+        Ok(Snapshot {
+            header,
+            sessions,
+            acls,
+            nodes,
+            seal,
+            digest,
+            last_processed,
+        })
     }
 
     /// Whether every seal that is there is right.
@@ -290,9 +307,17 @@ fn decode_nodes<'a>(reader: &mut Reader<'a>) -> Result<Vector<'a>, DecodeError> 
 fn decode_digest<'a>(reader: &mut Reader<'a>) -> Result<DigestSection<'a>, DecodeError> {
     let zxid = Zxid(reader.i64()?);
     let version = reader.i32()?;
-    let (digest, old_digest) =
-        if version < 2 { (None, reader.buffer()?) } else { (Some(reader.i64()?), None) };
-    Ok(DigestSection { zxid, version, digest, old_digest })
+    let (digest, old_digest) = if version < 2 {
+        (None, reader.buffer()?)
+    } else {
+        (Some(reader.i64()?), None)
+    };
+    Ok(DigestSection {
+        zxid,
+        version,
+        digest,
+        old_digest,
+    })
 }
 
 fn decode_seal(reader: &mut Reader<'_>, sum: &mut RunningSum<'_>) -> Result<Seal, SnapshotError> {
@@ -314,12 +339,18 @@ struct RunningSum<'a> {
 
 impl<'a> RunningSum<'a> {
     fn new(file: &'a [u8]) -> RunningSum<'a> {
-        RunningSum { rest: file, done: 0, state: simd_adler32::Adler32::new() }
+        RunningSum {
+            rest: file,
+            done: 0,
+            state: simd_adler32::Adler32::new(),
+        }
     }
 
     fn up_to(&mut self, offset: usize) -> i64 {
-        let (head, tail) =
-            self.rest.split_at_checked(offset.saturating_sub(self.done)).unwrap_or_default();
+        let (head, tail) = self
+            .rest
+            .split_at_checked(offset.saturating_sub(self.done))
+            .unwrap_or_default();
         self.state.write(head);
         self.rest = tail;
         self.done = offset;

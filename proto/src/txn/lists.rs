@@ -117,6 +117,9 @@ fn decode_part<'a>(reader: &mut Reader<'a>) -> Result<Txn<'a>, DecodeError> {
     let mut body = Reader::new(body);
     let txn = Txn::decode_body(kind, &mut body)?;
     body.finish()?;
+    if let Txn::Create(create) = txn {
+        create.with_parent_cversion(&body)?;
+    }
     Ok(txn)
 }
 
