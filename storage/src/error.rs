@@ -164,23 +164,9 @@ pub enum StorageError {
         reason: Arc<str>,
     },
 
-    /// A snapshot that cannot be used.
-    #[error(
-        "{} is damaged at byte {offset}: {what} (expected {expected}, found {found}); an older snapshot with its longer log serves in its place where there is one",
-        path.display()
-    )]
-    SnapshotDamaged {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        offset: u64,
-        /// What is wrong.
-        what: &'static str,
-        /// The value required.
-        expected: String,
-        /// The value in the file.
-        found: String,
-    },
+    /// A snapshot that cannot be used or written.
+    #[error(transparent)]
+    Snapshot(#[from] crate::snapshot::SnapshotError),
 
     /// An option out of its bounds.
     #[error("storage option {name}: {why}")]

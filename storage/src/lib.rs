@@ -43,6 +43,8 @@ pub mod io;
 mod log;
 mod meta;
 mod options;
+pub mod retention;
+pub mod snapshot;
 mod stats;
 mod store;
 

@@ -13,6 +13,7 @@
 
 mod blocking;
 mod buffer;
+mod map;
 // mod sim;
 // mod uring;
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use blocking::{OsDisk, inline_queue, thread_queue};
 pub use buffer::{ALIGNMENT, AlignedBuf};
+pub use map::SealedMap;
 // pub use sim::{Fault, FaultOp, SimDisk};
 
 /// Called whenever a queue that completes elsewhere has something for [`Queue::poll`]. Called from
