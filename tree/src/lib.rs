@@ -13,18 +13,20 @@
 //! was applied before it changes nothing that later txns do not set right.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 mod acl_table;
 mod apply;
 pub mod digest;
+mod import;
 mod node;
 mod session;
 mod tree;
 mod view;
-pub mod acl;
 pub mod watch;
 
 pub use acl_table::AclId;
 pub use apply::{Anomaly, Applied, DigestCheck, Effects, OpResult, SessionChange};
+pub use import::{ImportError, ImportOptions};
 pub use node::{CONTAINER_OWNER, NodeId, NodeKind, TTL_MS_MAX, ttl_owner};
 pub use session::Session;
 pub use tree::{Counters, Tree};
