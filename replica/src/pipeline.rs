@@ -1,0 +1,598 @@
+//! The way of a request: validated, numbered, logged, committed, applied, answered.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ironkeeper_proto::{
+    AclList, ErrorCode, EventType, OpCode, Perms, SessionId, Txn, Xid, Zxid, decode_record,
+};
+use ironkeeper_tree::acl::{self, AclRules, Identities};
+use ironkeeper_tree::prep::{Prep, PrepOptions, Prepared, RequestContext};
+use ironkeeper_tree::watch::{WatchSink, WatchTable, WatcherId};
+use ironkeeper_tree::{DigestCheck, Effects, Tree};
+
+use crate::batches::{Batches, Place};
+use crate::replies;
+use crate::sessions::{Heartbeat, Refusal, Sessions};
+
+/// A client connection: a small number that is used again (the watch table's name for it), and a
+/// generation that is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    /// Its place among the connections that are open now.
+    pub watcher: WatcherId,
+    /// Tells it from the ones that had the place before.
+    pub generation: u32,
+}
+
+/// The time of one step: an argument, since nothing here reads a clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Monotonic milliseconds: sessions expire by these.
+    pub mono_ms: u64,
+    /// Wall-clock milliseconds since 1970: txns carry these.
+    pub wall_ms: i64,
+}
+
+/// A request that takes the commit path.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where the reply goes.
+    pub conn: ConnId,
+    /// Whose request it is.
+    pub session: SessionId,
+    /// Echoed in the reply.
+    pub xid: Xid,
+    /// What it asks for.
+    pub op: OpCode,
+    /// The bytes behind the request header.
+    pub body: Bytes,
+    /// The connection's identities when the frame was read.
+    pub identities: Arc<Identities>,
+    /// When it was read, in the driver's microseconds: comes back with the reply.
+    pub received_us: u64,
+}
+
+/// Where records go to become durable.
+pub trait RecordSink {
+    /// Takes the next record. Its zxid is that of the one before plus one, or the first of an epoch.
+    /// The driver asks for a proposal only while the log has room, so this cannot be refused; an
+    /// error of the log shows in the driver's next look at it, before anything is acknowledged.
+    fn append(&mut self, zxid: Zxid, record: &[u8]);
+}
+
+/// Where replies and events go. Calls come in the order in which each client must see them.
+pub trait Outlet {
+    /// A reply frame, which `encode` appends, to the oldest unanswered request of `conn`.
+    fn reply(&mut self, conn: ConnId, received_us: u64, encode: impl FnOnce(&mut Vec<u8>));
+    /// A watch event frame, which `encode` appends.
+    fn event(&mut self, watcher: WatcherId, encode: impl FnOnce(&mut Vec<u8>));
+    /// Whether the watcher's identities of this moment pass the test.
+    fn may_see(&self, watcher: WatcherId, permitted: impl FnOnce(&Identities) -> bool) -> bool;
+    /// The handshake succeeded.
+    fn established(
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        timeout_ms: u32,
+        heartbeat: Heartbeat,
+    );
+    /// The handshake failed: unknown, expired or closing session.
+    fn refused(&mut self, conn: ConnId);
+    /// Close behind everything sent so far.
+    fn close(&mut self, conn: ConnId);
+    /// Close at once: the session is served elsewhere.
+    fn abort(&mut self, conn: ConnId);
+    /// A request of a connection that may not act for its session: no reply, the connection closes.
+    fn discard(&mut self, request: &Request);
+}
+
+/// What a replica needs to know beside its state.
+#[derive(Clone, Debug)]
+pub struct ReplicaOptions {
+    /// Sessions expire in buckets of this length.
+    pub tick_ms: u32,
+    /// High byte of the session ids that this server gives out.
+    pub server_id: u8,
+    /// What validation goes by.
+    pub prep: PrepOptions,
+}
+
+/// What waits for a txn to be applied.
+#[derive(Clone, Copy, Debug)]
+enum Waiter {
+    Nobody,
+    Reply {
+        conn: ConnId,
+        xid: Xid,
+        op: OpCode,
+        received_us: u64,
+    },
+    /// A new session, which its connection waits for.
+    Session {
+        conn: ConnId,
+        session: SessionId,
+        timeout_ms: u32,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    zxid: Zxid,
+    place: Place,
+    waiter: Waiter,
+}
+
+/// One server's pipeline. See the crate's documentation for the order of calls.
+pub struct Replica {
+    options: ReplicaOptions,
+    prep: Prep,
+    sessions: Sessions,
+    batches: Batches,
+    pending: VecDeque<Pending>,
+    last_proposed: Zxid,
+    last_durable: Zxid,
+    last_committed: Zxid,
+    last_applied: Zxid,
+    next_session: i64,
+    logged: Logged,
+    divergence: Option<Zxid>,
+}
+
+/// What was handed to the log since the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// Records.
+    pub txns: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Replica {
+    /// A replica that goes on from `tree`, with a full timeout for every session in it.
+    #[must_use]
+    pub fn new(options: ReplicaOptions, tree: &Tree, now: Now) -> Self {
+        let last = tree.last_applied();
+        let mut sessions = Sessions::new(options.tick_ms);
+        for session in tree.sessions() {
+            let timeout_ms = u32::try_from(session.timeout_ms).unwrap_or(0);
+            sessions.track(session.id, timeout_ms, now.mono_ms);
+        }
+        Self {
+            next_session: first_session(options.server_id, tree, now),
+            prep: Prep::new(options.prep.clone()),
+            options,
+            sessions,
+            batches: Batches::default(),
+            pending: VecDeque::new(),
+            last_proposed: last,
+            last_durable: last,
+            last_committed: last,
+            last_applied: last,
+            logged: Logged::default(),
+            divergence: None,
+        }
+    }
+
+    /// The last zxid given out.
+    #[must_use]
+    pub fn last_proposed(&self) -> Zxid {
+        self.last_proposed
+    }
+
+    /// The last zxid in this server's log for good.
+    #[must_use]
+    pub fn last_durable(&self) -> Zxid {
+        self.last_durable
+    }
+
+    /// The last zxid that a quorum has.
+    #[must_use]
+    pub fn last_committed(&self) -> Zxid {
+        self.last_committed
+    }
+
+    /// The last zxid that readers can see.
+    #[must_use]
+    pub fn last_applied(&self) -> Zxid {
+        self.last_applied
+    }
+
+    /// Whether [`Replica::apply`] has something to do.
+    #[must_use]
+    pub fn has_committed(&self) -> bool {
+        self.pending
+            .front()
+            .is_some_and(|first| first.zxid <= self.last_committed)
+    }
+
+    /// Sessions that are alive here.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// What went to the log since the last call.
+    pub fn take_logged(&mut self) -> Logged {
+        std::mem::take(&mut self.logged)
+    }
+
+    /// The first txn that did not fit the tree, or whose digest was not that of the tree after it:
+    /// validation and apply disagree, and what this server holds cannot be trusted any more.
+    #[must_use]
+    pub fn divergence(&self) -> Option<Zxid> {
+        self.divergence
+    }
+
+    /// A client asks for a new session, or for its own back (the password was checked by the
+    /// driver). A reattach is decided at once; a new session when its txn is applied.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "time, state and both ways out are arguments"
+    )]
+    pub fn connect(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        conn: ConnId,
+        session: Option<SessionId>,
+        timeout_ms: u32,
+        log: &mut impl RecordSink,
+        out: &mut impl Outlet,
+    ) {
+        if let Some(session) = session {
+            match self.sessions.attach(session, conn, timeout_ms, now.mono_ms) {
+                Ok((heartbeat, former)) => {
+                    if let Some(former) = former {
+                        out.abort(former);
+                    }
+                    out.established(conn, session, timeout_ms, heartbeat);
+                }
+                Err(_) => out.refused(conn),
+            }
+            return;
+        }
+        let session = self.new_session();
+        // Tracked from now on; owned by the connection, so that it can be told apart from one that
+        // reattaches before the reply is out.
+        self.sessions.track(session, timeout_ms, now.mono_ms);
+        let wire_timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
+        let context = self.context(now, session, Xid(0));
+        self.log_with(context, log, |prep, context, record| {
+            let prepared = prep.create_session(tree, context, wire_timeout_ms, record);
+            (
+                prepared,
+                Waiter::Session {
+                    conn,
+                    session,
+                    timeout_ms,
+                },
+            )
+        });
+    }
+
+    /// The connection is gone; its session lives until its timeout.
+    pub fn detach(&mut self, session: SessionId, conn: ConnId) {
+        self.sessions.detach(session, conn);
+    }
+
+    /// Turns a request into a txn: the change that was asked for, or an error, which takes a zxid
+    /// as well.
+    pub fn propose(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        request: &Request,
+        log: &mut impl RecordSink,
+        out: &mut impl Outlet,
+    ) {
+        let Request {
+            conn,
+            session,
+            xid,
+            op,
+            received_us,
+            ..
+        } = *request;
+        let session_error = self
+            .sessions
+            .check(session, conn)
+            .err()
+            .map(|refusal| match refusal {
+                Refusal::Expired => ErrorCode::SessionExpired,
+                Refusal::Moved => ErrorCode::SessionMoved,
+            });
+        let closes = op == OpCode::CloseSession && session_error.is_none();
+        if closes {
+            self.sessions.close(session);
+        }
+        let identities = &request.identities;
+        let context = RequestContext {
+            identities,
+            session_error,
+            ..self.context(now, session, xid)
+        };
+        let prepared = self.log_with(context, log, |prep, context, record| {
+            let prepared = match session_error {
+                // Another connection's session is not this one's to close.
+                Some(code) if op == OpCode::CloseSession => prep.refuse(context, code, record),
+                _ => prep.prepare(tree, context, op, &request.body, record),
+            };
+            let waiter = if is_moved(&prepared) {
+                Waiter::Nobody
+            } else {
+                Waiter::Reply {
+                    conn,
+                    xid,
+                    op,
+                    received_us,
+                }
+            };
+            (prepared, waiter)
+        });
+        if is_moved(&prepared) {
+            out.discard(request);
+        }
+    }
+
+    /// The next instant at which [`Replica::expire`] has work, in monotonic milliseconds.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<u64> {
+        self.sessions.poll_deadline()
+    }
+
+    /// Closes up to `max` sessions that were not heard in time; returns them.
+    pub fn expire(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        max: usize,
+        log: &mut impl RecordSink,
+    ) -> Vec<SessionId> {
+        let expired = self.sessions.expire(now.mono_ms, max);
+        for &session in &expired {
+            let context = self.context(now, session, Xid(0));
+            self.log_with(context, log, |prep, context, record| {
+                (prep.close_session(tree, context, record), Waiter::Nobody)
+            });
+        }
+        expired
+    }
+
+    /// This server's log has everything up to `zxid` for good.
+    pub fn handle_durable(&mut self, zxid: Zxid) {
+        assert!(zxid <= self.last_proposed, "durable before it was proposed");
+        self.last_durable = self.last_durable.max(zxid);
+    }
+
+    /// A quorum has everything up to `zxid` for good.
+    pub fn handle_committed(&mut self, zxid: Zxid) {
+        assert!(
+            zxid <= self.last_durable,
+            "committed here before it was durable here"
+        );
+        self.last_committed = self.last_committed.max(zxid);
+    }
+
+    /// Applies up to `max` committed txns and answers them. Events of a txn go out before its
+    /// reply; the driver keeps readers out of `tree` until this returns, and every event is in its
+    /// outbox by then.
+    pub fn apply(
+        &mut self,
+        tree: &mut Tree,
+        watches: &mut WatchTable,
+        out: &mut impl Outlet,
+        max: usize,
+    ) {
+        for _ in 0..max {
+            let Some(&pending) = self.pending.front() else {
+                break;
+            };
+            if pending.zxid > self.last_committed {
+                break;
+            }
+            self.pending.pop_front();
+            self.apply_one(pending, tree, watches, out);
+        }
+        match self.pending.front() {
+            Some(next) => self.batches.release_before(next.place),
+            None => self.batches.release_all(),
+        }
+        self.prep.applied(self.last_applied);
+    }
+
+    fn apply_one(
+        &mut self,
+        pending: Pending,
+        tree: &mut Tree,
+        watches: &mut WatchTable,
+        out: &mut impl Outlet,
+    ) {
+        let record = self.batches.record(pending.place);
+        let (header, txn, digest) =
+            decode_record(record).expect("a record that this replica encoded itself");
+        let rules = &self.options.prep.acl;
+        let mut events = Events {
+            zxid: pending.zxid,
+            rules,
+            watches,
+            out,
+        };
+        let applied = tree.apply(&header, &txn, digest.as_ref(), &mut events);
+        assert!(pending.zxid > self.last_applied, "applied out of order");
+        self.last_applied = pending.zxid;
+        if matches!(applied.digest, DigestCheck::Differs { .. }) || applied.anomaly.is_some() {
+            self.divergence.get_or_insert(pending.zxid);
+        }
+        if let Txn::CloseSession { .. } = txn {
+            let owner = self.sessions.forget(header.session);
+            let closer = match pending.waiter {
+                Waiter::Reply { conn, .. } => Some(conn),
+                _ => None,
+            };
+            if let Some(owner) = owner.filter(|owner| Some(*owner) != closer) {
+                // Expired: the client learns of it when it comes back.
+                out.close(owner);
+            }
+        }
+        match pending.waiter {
+            Waiter::Nobody => {}
+            Waiter::Session {
+                conn,
+                session,
+                timeout_ms,
+            } => match self.sessions.adopt(session, conn) {
+                Ok(heartbeat) => out.established(conn, session, timeout_ms, heartbeat),
+                Err(_) => out.refused(conn),
+            },
+            Waiter::Reply {
+                conn,
+                xid,
+                op,
+                received_us,
+            } => {
+                out.reply(conn, received_us, |bytes| {
+                    replies::encode(bytes, xid, pending.zxid, op, &txn, &applied);
+                });
+                if op == OpCode::CloseSession {
+                    out.close(conn);
+                }
+            }
+        }
+    }
+
+    /// Gives out the next zxid, lets `encode` write the record, and hands it to the log.
+    fn log_with<'c>(
+        &mut self,
+        context: RequestContext<'c>,
+        log: &mut impl RecordSink,
+        encode: impl FnOnce(&mut Prep, &RequestContext<'c>, &mut Vec<u8>) -> (Prepared, Waiter),
+    ) -> Prepared {
+        let zxid = context.zxid;
+        let prep = &mut self.prep;
+        let (place, (prepared, waiter)) =
+            self.batches.append(|record| encode(prep, &context, record));
+        self.last_proposed = zxid;
+        let record = self.batches.record(place);
+        self.logged.txns += 1;
+        self.logged.bytes += record.len() as u64;
+        log.append(zxid, record);
+        self.pending.push_back(Pending {
+            zxid,
+            place,
+            waiter,
+        });
+        prepared
+    }
+
+    fn context(&self, now: Now, session: SessionId, cxid: Xid) -> RequestContext<'static> {
+        RequestContext {
+            session,
+            cxid,
+            zxid: self.last_proposed.next(),
+            time_ms: now.wall_ms,
+            identities: const { &Identities::NONE },
+            local_session: false,
+            session_error: None,
+        }
+    }
+
+    fn new_session(&mut self) -> SessionId {
+        let id = self.next_session;
+        self.next_session = match id.wrapping_add(1) {
+            // These two are no session's: none, and the mark of container nodes.
+            0 => 1,
+            i64::MIN => i64::MIN + 1,
+            next => next,
+        };
+        SessionId(id)
+    }
+}
+
+/// Whether the session is served by another connection: there is no reply then, not even to a multi.
+fn is_moved(prepared: &Prepared) -> bool {
+    prepared.err == ErrorCode::SessionMoved || prepared.multi_err == ErrorCode::SessionMoved
+}
+
+/// Server id, then 40 bits of the wall clock, then a counter from 0 (client-protocol 2.5); above
+/// every id that the tree remembers, in case the clock went back.
+fn first_session(server_id: u8, tree: &Tree, now: Now) -> i64 {
+    let clock = u64::from_be_bytes(now.wall_ms.to_be_bytes()) << 24 >> 8;
+    let first = i64::from_be_bytes((u64::from(server_id) << 56 | clock).to_be_bytes());
+    let known = tree
+        .session_high_water(server_id)
+        .map_or(i64::MIN, |known| known.0);
+    let next = first.max(known.wrapping_add(1));
+    if next == 0 || next == i64::MIN {
+        next + 1
+    } else {
+        next
+    }
+}
+
+/// Turns changes of the tree into watch events on their way out.
+struct Events<'a, O> {
+    zxid: Zxid,
+    rules: &'a AclRules,
+    watches: &'a mut WatchTable,
+    out: &'a mut O,
+}
+
+impl<O: Outlet> Effects for Events<'_, O> {
+    fn created(&mut self, path: &str, acl: AclList<'_>, _parent: &str, parent_acl: AclList<'_>) {
+        let mut sink = EventSink {
+            zxid: self.zxid,
+            rules: self.rules,
+            out: self.out,
+        };
+        self.watches
+            .created(path, closed(acl), closed(parent_acl), &mut sink);
+    }
+
+    fn deleted(&mut self, path: &str, acl: AclList<'_>, _parent: &str, parent_acl: AclList<'_>) {
+        let mut sink = EventSink {
+            zxid: self.zxid,
+            rules: self.rules,
+            out: self.out,
+        };
+        self.watches
+            .deleted(path, closed(acl), closed(parent_acl), &mut sink);
+    }
+
+    fn data_changed(&mut self, path: &str, acl: AclList<'_>) {
+        let mut sink = EventSink {
+            zxid: self.zxid,
+            rules: self.rules,
+            out: self.out,
+        };
+        self.watches.data_changed(path, closed(acl), &mut sink);
+    }
+}
+
+/// An ACL that has to be checked before an event goes out; most let everyone read.
+fn closed(acl: AclList<'_>) -> Option<AclList<'_>> {
+    (!acl::is_open(acl)).then_some(acl)
+}
+
+struct EventSink<'a, O> {
+    zxid: Zxid,
+    rules: &'a AclRules,
+    out: &'a mut O,
+}
+
+impl<O: Outlet> WatchSink<AclList<'_>> for EventSink<'_, O> {
+    fn may_read(&mut self, watcher: WatcherId, list: AclList<'_>) -> bool {
+        let rules = self.rules;
+        self.out.may_see(watcher, |identities| {
+            acl::allows(rules, list, Perms::READ, identities)
+        })
+    }
+
+    fn event(&mut self, watcher: WatcherId, kind: EventType, path: &str) {
+        let zxid = self.zxid;
+        self.out.event(watcher, |bytes| {
+            replies::encode_event(bytes, zxid, kind, path)
+        });
+    }
+}
