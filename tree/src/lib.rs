@@ -6,6 +6,8 @@
 //!   touches them again. An [`Image`] is exact at its zxid, needs no lock and may go to another thread.
 //! - [`codec`] turns images into blocks of a snapshot and blocks into nodes; [`load`] makes a tree of them.
 //! - [`digest`] is Apache's tree digest, kept up to date by every change.
+//! - [`prep`] validates write requests against the tree as it will be and writes their records; [`acl`] says who may
+//!   do what; [`reply`] turns what apply did into the client's answer; [`read`] serves everything that changes no node.
 //! - [`watch`] tells who wants to know about a change.
 //!
 //! **Invariants.** Nothing here reads a clock, a file or a random source, or starts a thread. Equal txns from
@@ -16,9 +18,15 @@
 pub mod acl;
 mod acl_table;
 mod apply;
+pub mod codec;
 pub mod digest;
+mod image;
 mod import;
+pub mod load;
 mod node;
+pub mod prep;
+pub mod read;
+pub mod reply;
 mod session;
 mod tree;
 mod view;
@@ -26,6 +34,7 @@ pub mod watch;
 
 pub use acl_table::AclId;
 pub use apply::{Anomaly, Applied, DigestCheck, Effects, OpResult, SessionChange};
+pub use image::Image;
 pub use import::{ImportError, ImportOptions};
 pub use node::{CONTAINER_OWNER, NodeId, NodeKind, TTL_MS_MAX, ttl_owner};
 pub use session::Session;

@@ -78,7 +78,9 @@ fn parse_v6(text: &str) -> Option<Ipv6Addr> {
         if text.is_empty() {
             return Some(Vec::new());
         }
-        text.split(':').map(|g| u16::try_from(number(g, 16, 4)?).ok()).collect()
+        text.split(':')
+            .map(|g| u16::try_from(number(g, 16, 4)?).ok())
+            .collect()
     };
     match text.split_once("::") {
         None => {
@@ -126,7 +128,11 @@ mod tests {
     fn ranges_match_by_family_and_bits() {
         let check = |id: &str, address: &str, want: bool| {
             let range = Range::parse(id.as_bytes()).unwrap_or_else(|| panic!("{id}"));
-            assert_eq!(range.contains(address.parse().unwrap()), want, "{id} {address}");
+            assert_eq!(
+                range.contains(address.parse().unwrap()),
+                want,
+                "{id} {address}"
+            );
         };
         check("10.0.0.1", "10.0.0.1", true);
         check("10.0.0.1", "10.0.0.2", false);
@@ -149,10 +155,33 @@ mod tests {
     #[test]
     fn what_is_no_range() {
         for id in [
-            "", "localhost", "10.0.0", "10.0.0.1.2", "256.0.0.1", "-1.0.0.1", "+1.0.0.1", "10.0.0.1/33",
-            "10.0.0.1/-1", "10.0.0.1/", "10.0.0.1/8/8", "10.0.0.1/x", "1..2.3", ":", ":::", "1::2::3",
-            "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7::8", "12345::", "g::", "::1/129",
-            "::ffff:1.2.3.4", " 10.0.0.1", "10.0.0.1 ", "1: :2", "::99999999999999999999",
+            "",
+            "localhost",
+            "10.0.0",
+            "10.0.0.1.2",
+            "256.0.0.1",
+            "-1.0.0.1",
+            "+1.0.0.1",
+            "10.0.0.1/33",
+            "10.0.0.1/-1",
+            "10.0.0.1/",
+            "10.0.0.1/8/8",
+            "10.0.0.1/x",
+            "1..2.3",
+            ":",
+            ":::",
+            "1::2::3",
+            "1:2:3:4:5:6:7",
+            "1:2:3:4:5:6:7:8:9",
+            "1:2:3:4:5:6:7::8",
+            "12345::",
+            "g::",
+            "::1/129",
+            "::ffff:1.2.3.4",
+            " 10.0.0.1",
+            "10.0.0.1 ",
+            "1: :2",
+            "::99999999999999999999",
         ] {
             assert_eq!(Range::parse(id.as_bytes()), None, "{id:?}");
         }

@@ -38,7 +38,12 @@ pub struct AclRules {
 
 impl Default for AclRules {
     fn default() -> Self {
-        AclRules { skip_acl: false, digest_enabled: true, super_digest: None, digest: sha1 }
+        AclRules {
+            skip_acl: false,
+            digest_enabled: true,
+            super_digest: None,
+            digest: sha1,
+        }
     }
 }
 
@@ -79,13 +84,21 @@ pub struct Identity {
 impl Identity {
     /// An identity of any scheme but `ip`.
     pub fn new(scheme: impl Into<Cow<'static, str>>, id: impl Into<String>) -> Self {
-        Identity { scheme: scheme.into(), id: id.into(), address: None }
+        Identity {
+            scheme: scheme.into(),
+            id: id.into(),
+            address: None,
+        }
     }
 
     /// A peer's address, in Java's text.
     pub fn ip(address: IpAddr) -> Self {
         let address = address.to_canonical();
-        Identity { scheme: Cow::Borrowed("ip"), id: ip::java_text(address), address: Some(address) }
+        Identity {
+            scheme: Cow::Borrowed("ip"),
+            id: ip::java_text(address),
+            address: Some(address),
+        }
     }
 
     /// The scheme.
@@ -134,11 +147,17 @@ pub struct Identities {
 
 impl Identities {
     /// None: what the server itself has.
-    pub const NONE: Identities = Identities { list: Vec::new(), is_super: false };
+    pub const NONE: Identities = Identities {
+        list: Vec::new(),
+        is_super: false,
+    };
 
     /// Those of a new connection: its address.
     pub fn of_peer(peer: IpAddr) -> Self {
-        Identities { list: vec![Identity::ip(peer)], is_super: false }
+        Identities {
+            list: vec![Identity::ip(peer)],
+            is_super: false,
+        }
     }
 
     /// Adds one; what is there already is not added again.
@@ -193,12 +212,7 @@ pub fn is_open(list: AclList<'_>) -> bool {
 
 /// Whether a node's list grants one of the `wanted` permissions to one of the identities.
 #[inline]
-pub fn allows(
-    rules: &AclRules,
-    list: AclList<'_>,
-    wanted: Perms,
-    identities: &Identities,
-) -> bool {
+pub fn allows(rules: &AclRules, list: AclList<'_>, wanted: Perms, identities: &Identities) -> bool {
     is_open(list) || allows_slowly(rules, list, wanted, identities)
 }
 
@@ -211,20 +225,26 @@ fn allows_slowly(
     if rules.skip_acl || list.is_empty() || identities.is_super {
         return true;
     }
-    list.iter().filter(|entry| entry.perms.intersects(wanted)).any(|entry| {
-        let (Some(scheme), Some(id)) = (entry.scheme, entry.id) else { return false };
-        if scheme == b"world" && id == b"anyone" {
-            return true;
-        }
-        identities.list.iter().filter(|i| i.scheme.as_bytes() == scheme).any(|identity| {
-            match scheme {
-                b"ip" => ip::Range::parse(id)
-                    .is_some_and(|range| identity.address.is_some_and(|a| range.contains(a))),
-                b"digest" => rules.digest_enabled && same_text(&identity.id, id),
-                _ => false,
+    list.iter()
+        .filter(|entry| entry.perms.intersects(wanted))
+        .any(|entry| {
+            let (Some(scheme), Some(id)) = (entry.scheme, entry.id) else {
+                return false;
+            };
+            if scheme == b"world" && id == b"anyone" {
+                return true;
             }
+            identities
+                .list
+                .iter()
+                .filter(|i| i.scheme.as_bytes() == scheme)
+                .any(|identity| match scheme {
+                    b"ip" => ip::Range::parse(id)
+                        .is_some_and(|range| identity.address.is_some_and(|a| range.contains(a))),
+                    b"digest" => rules.digest_enabled && same_text(&identity.id, id),
+                    _ => false,
+                })
         })
-    })
 }
 
 /// Whether the bytes of a stored id say `text`. Apache's files hold characters beyond U+FFFF as two surrogates.
@@ -317,11 +337,18 @@ fn expand_auth(
 ) -> Result<(), ErrorCode> {
     // Of the schemes there are, only digest proves who somebody is.
     let mut found = false;
-    for identity in identities.iter().filter(|i| i.scheme == "digest" && rules.digest_enabled) {
+    for identity in identities
+        .iter()
+        .filter(|i| i.scheme == "digest" && rules.digest_enabled)
+    {
         buffer.push(AclRef::new(perms, &identity.scheme, &identity.id));
         found = true;
     }
-    if found { Ok(()) } else { Err(ErrorCode::InvalidAcl) }
+    if found {
+        Ok(())
+    } else {
+        Err(ErrorCode::InvalidAcl)
+    }
 }
 
 /// Two parts around one colon; empty parts at the end do not count.
@@ -339,7 +366,10 @@ pub fn redact(list: AclList<'_>, buffer: &mut AclListBuf) {
             (Some(b"digest"), Some(id), Some(colon)) => {
                 let mut id = id[..=colon].to_vec();
                 id.push(b'x');
-                buffer.push(AclRef { id: Some(&id), ..entry });
+                buffer.push(AclRef {
+                    id: Some(&id),
+                    ..entry
+                });
             }
             _ => buffer.push(entry),
         }
@@ -355,7 +385,11 @@ fn base64(bytes: &[u8]) -> String {
         let bits = at(0) << 16 | at(1) << 8 | at(2);
         for i in 0..4 {
             let sextet = (bits >> (18 - 6 * i)) as usize & 63;
-            text.push(if i <= chunk.len() { char::from(ALPHABET[sextet]) } else { '=' });
+            text.push(if i <= chunk.len() {
+                char::from(ALPHABET[sextet])
+            } else {
+                '='
+            });
         }
     }
     text

@@ -8,8 +8,12 @@ fn peer() -> IpAddr {
 
 fn bob() -> Identities {
     let mut identities = Identities::of_peer(peer());
-    let outcome =
-        identities.authenticate(&AclRules::default(), peer(), Some("digest"), Some(b"bob:pw"));
+    let outcome = identities.authenticate(
+        &AclRules::default(),
+        peer(),
+        Some("digest"),
+        Some(b"bob:pw"),
+    );
     assert_eq!(outcome, AuthOutcome::Accepted);
     identities
 }
@@ -37,7 +41,11 @@ fn expand_in(
         Expanded::InBuffer => buffer,
     };
     let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
-    Ok(expanded.as_list().iter().map(|e| (e.perms.0, text(e.scheme), text(e.id))).collect())
+    Ok(expanded
+        .as_list()
+        .iter()
+        .map(|e| (e.perms.0, text(e.scheme), text(e.id)))
+        .collect())
 }
 
 fn expanded(
@@ -52,8 +60,14 @@ fn expanded(
 fn the_digest_of_bob() {
     let rules = AclRules::default();
     assert_eq!(rules.digest_identity(b"bob:pw"), BOB);
-    assert_eq!(rules.digest_identity(b"bob"), format!("bob:{}", base64(&sha1(b"bob"))));
-    let other = AclRules { digest: |text| vec![text.len() as u8], ..AclRules::default() };
+    assert_eq!(
+        rules.digest_identity(b"bob"),
+        format!("bob:{}", base64(&sha1(b"bob")))
+    );
+    let other = AclRules {
+        digest: |text| vec![text.len() as u8],
+        ..AclRules::default()
+    };
     assert_eq!(other.digest_identity(b"bob:pw"), "bob:Bg==");
 }
 
@@ -76,7 +90,12 @@ fn acls_that_cannot_be_stored() {
     };
     let invalid = ErrorCode::InvalidAcl;
     refused(&[], invalid);
-    let null = expand(&AclRules::default(), AclList::NULL, &bob(), &mut AclListBuf::new());
+    let null = expand(
+        &AclRules::default(),
+        AclList::NULL,
+        &bob(),
+        &mut AclListBuf::new(),
+    );
     assert_eq!(null, Err(invalid));
     for (scheme, id) in [
         ("nonsense", "x"),
@@ -106,12 +125,24 @@ fn acls_that_cannot_be_stored() {
     }
     // The first bad entry decides.
     refused(&[(1, Some("x"), None), (1, Some("ip"), None)], invalid);
-    refused(&[(1, Some("ip"), None), (1, Some("x"), None)], ErrorCode::MarshallingError);
-    let no_digest = AclRules { digest_enabled: false, ..AclRules::default() };
+    refused(
+        &[(1, Some("ip"), None), (1, Some("x"), None)],
+        ErrorCode::MarshallingError,
+    );
+    let no_digest = AclRules {
+        digest_enabled: false,
+        ..AclRules::default()
+    };
     for id in [Some("a:b"), None] {
-        assert_eq!(expand_in(&no_digest, &[(1, Some("digest"), id)], &bob()), Err(invalid));
+        assert_eq!(
+            expand_in(&no_digest, &[(1, Some("digest"), id)], &bob()),
+            Err(invalid)
+        );
     }
-    assert_eq!(expand_in(&no_digest, &[(1, Some("auth"), None)], &bob()), Err(invalid));
+    assert_eq!(
+        expand_in(&no_digest, &[(1, Some("auth"), None)], &bob()),
+        Err(invalid)
+    );
 }
 
 #[test]
@@ -124,7 +155,11 @@ fn acls_that_are_stored_as_sent() {
         (1, Some("digest"), Some("a:b:")),
         (1, Some("ip"), Some("10.0.0.0/8")),
     ] {
-        let want = (entry.0, entry.1.unwrap().to_owned(), entry.2.unwrap().to_owned());
+        let want = (
+            entry.0,
+            entry.1.unwrap().to_owned(),
+            entry.2.unwrap().to_owned(),
+        );
         assert_eq!(expanded(&[entry], &Identities::NONE), Ok(vec![want]));
     }
 }
@@ -139,7 +174,10 @@ fn auth_becomes_every_authenticated_identity() {
             Ok(vec![(7, "digest".to_owned(), BOB.to_owned())])
         );
         let only_ip = Identities::of_peer(peer());
-        assert_eq!(expanded(&[(7, Some("auth"), id)], &only_ip), Err(ErrorCode::InvalidAcl));
+        assert_eq!(
+            expanded(&[(7, Some("auth"), id)], &only_ip),
+            Err(ErrorCode::InvalidAcl)
+        );
     }
     let mut two = bob();
     let _ = two.authenticate(&rules, peer(), Some("digest"), Some(b"ann:x"));
@@ -172,9 +210,17 @@ fn ill_formed_ids_are_stored_as_they_were_read() {
     .into_iter()
     .collect();
     let mut buffer = AclListBuf::new();
-    let outcome = expand(&AclRules::default(), sent.as_list(), &Identities::NONE, &mut buffer);
+    let outcome = expand(
+        &AclRules::default(),
+        sent.as_list(),
+        &Identities::NONE,
+        &mut buffer,
+    );
     assert_eq!(outcome, Ok(Expanded::InBuffer));
-    assert_eq!(buffer.as_list().iter().next().unwrap().id, Some("a:\u{fffd}".as_bytes()));
+    assert_eq!(
+        buffer.as_list().iter().next().unwrap().id,
+        Some("a:\u{fffd}".as_bytes())
+    );
 }
 
 #[test]
@@ -184,8 +230,18 @@ fn the_open_list_and_the_empty_one_let_everyone_in() {
         assert!(allows(&rules, list, Perms::ADMIN, &Identities::NONE));
     }
     assert!(is_open(AclList::OPEN) && !is_open(AclList::READ_ONLY));
-    assert!(allows(&rules, AclList::READ_ONLY, Perms::READ, &Identities::NONE));
-    assert!(!allows(&rules, AclList::READ_ONLY, Perms::WRITE, &Identities::NONE));
+    assert!(allows(
+        &rules,
+        AclList::READ_ONLY,
+        Perms::READ,
+        &Identities::NONE
+    ));
+    assert!(!allows(
+        &rules,
+        AclList::READ_ONLY,
+        Perms::WRITE,
+        &Identities::NONE
+    ));
 }
 
 /// Lines 68 and 73, and the algorithm of 8.3.
@@ -208,21 +264,40 @@ fn who_is_let_in() {
             .collect()
     };
     assert_eq!(can(&rules, &bob()), [1, 2]);
-    assert_eq!(can(&rules, &Identities::of_peer("11.0.0.1".parse().unwrap())), [0; 0]);
+    assert_eq!(
+        can(&rules, &Identities::of_peer("11.0.0.1".parse().unwrap())),
+        [0; 0]
+    );
     let mapped = Identities::of_peer("::ffff:10.9.9.9".parse().unwrap());
     assert_eq!(can(&rules, &mapped), [1], "a mapped peer is an IPv4 peer");
-    assert!(allows(&rules, acl.as_list(), Perms(2 | 16), &bob()), "one common bit is enough");
+    assert!(
+        allows(&rules, acl.as_list(), Perms(2 | 16), &bob()),
+        "one common bit is enough"
+    );
     let mut root = Identities::of_peer(peer());
     root.add(Identity::new("super", ""));
     assert_eq!(can(&rules, &root).len(), 8);
-    let skip = AclRules { skip_acl: true, ..AclRules::default() };
+    let skip = AclRules {
+        skip_acl: true,
+        ..AclRules::default()
+    };
     assert_eq!(can(&skip, &Identities::NONE).len(), 8);
-    assert_eq!(expand_in(&skip, &[(1, Some("world"), Some("x"))], &bob()), Err(ErrorCode::InvalidAcl));
-    let off = AclRules { digest_enabled: false, ..AclRules::default() };
+    assert_eq!(
+        expand_in(&skip, &[(1, Some("world"), Some("x"))], &bob()),
+        Err(ErrorCode::InvalidAcl)
+    );
+    let off = AclRules {
+        digest_enabled: false,
+        ..AclRules::default()
+    };
     assert_eq!(can(&off, &bob()), [1]);
     let mut sasl = Identities::NONE;
     sasl.add(Identity::new("sasl", "bob"));
-    assert_eq!(can(&rules, &sasl), [0; 0], "without its provider the scheme matches nothing");
+    assert_eq!(
+        can(&rules, &sasl),
+        [0; 0],
+        "without its provider the scheme matches nothing"
+    );
 }
 
 /// Line 69, as far as one connection is concerned.
@@ -249,10 +324,16 @@ fn auth_packets() {
     let mut accept = |scheme, auth| {
         let outcome = identities.authenticate(&rules, peer(), Some(scheme), auth);
         assert_eq!(outcome, AuthOutcome::Accepted);
-        identities.iter().map(|i| format!("{i:?}")).collect::<Vec<_>>()
+        identities
+            .iter()
+            .map(|i| format!("{i:?}"))
+            .collect::<Vec<_>>()
     };
     assert_eq!(accept("ip", None), ["ip:10.1.2.3"]);
-    assert_eq!(accept("digest", Some(&b"bob:pw"[..])), ["ip:10.1.2.3", "digest:bob"]);
+    assert_eq!(
+        accept("digest", Some(&b"bob:pw"[..])),
+        ["ip:10.1.2.3", "digest:bob"]
+    );
     assert_eq!(accept("digest", Some(&b"bob:pw"[..])).len(), 2);
     assert_eq!(
         accept("digest", Some(&b"super:secret"[..])),
@@ -279,7 +360,11 @@ fn hashes_are_cut_off() {
     ]);
     let mut buffer = AclListBuf::new();
     redact(acl.as_list(), &mut buffer);
-    let ids: Vec<_> = buffer.as_list().iter().map(|e| e.id.unwrap().to_vec()).collect();
+    let ids: Vec<_> = buffer
+        .as_list()
+        .iter()
+        .map(|e| e.id.unwrap().to_vec())
+        .collect();
     let want: [&[u8]; 5] = [b"bob:x", b"a:x", b"plain", b"::1", b"anyone"];
     assert_eq!(ids, want);
 }
@@ -298,7 +383,10 @@ fn stored_surrogates_match_the_character() {
 /// Debug output of identities and rules ends up in logs.
 #[test]
 fn secrets_are_not_printed() {
-    let rules = AclRules { super_digest: Some(BOB.to_owned()), ..AclRules::default() };
+    let rules = AclRules {
+        super_digest: Some(BOB.to_owned()),
+        ..AclRules::default()
+    };
     let text = format!("{:?} {:?}", bob(), rules);
     assert!(!text.contains("ikIa"), "{text}");
 }

@@ -11,6 +11,7 @@
 //! Invariants: a record has at least one mode; a path is stored iff a record names it; `indexed` paths have every
 //! record in `pairs`, others none.
 
+mod effects;
 mod index;
 mod paths;
 mod slab;
@@ -22,6 +23,7 @@ use std::hash::BuildHasher;
 use foldhash::quality::FixedState;
 use ironkeeper_proto::{EventType, WatcherType};
 
+pub use effects::WatchEffects;
 use index::Index;
 use paths::{TextAt, Texts};
 use slab::{NIL, Slab, Slot};

@@ -1,0 +1,205 @@
+//! delete, setData, setACL, check, and the reaping of containers and TTL nodes.
+
+use ironkeeper_proto::{
+    ErrorCode, OpCode, PathVersion, Perms, SetAcl, SetData, Writer, path, txn::HEADER_BYTES,
+};
+
+use super::{Prep, RequestContext, check_acl, expand};
+use crate::digest;
+use crate::{NodeKind, Tree};
+
+impl Prep {
+    /// Order of checks: client-protocol 4.2. The right to delete is the parent's to give.
+    pub(super) fn delete(
+        &mut self,
+        tree: &Tree,
+        context: &RequestContext<'_>,
+        request: &PathVersion<'_>,
+        record: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        context.check_session()?;
+        let path = request.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+        let parent_path = deletable(path)?;
+        let parent_key = self.outstanding.key(parent_path);
+        let parent = self
+            .outstanding
+            .state(tree, parent_path, parent_key)
+            .ok_or(ErrorCode::NoNode)?;
+        check_acl(&self.options.acl, tree, context, &parent, Perms::DELETE)?;
+        let key = self.outstanding.key(path);
+        let node = self
+            .outstanding
+            .child_state(tree, path, key, &parent)
+            .ok_or(ErrorCode::NoNode)?;
+        check_version(node.stat.version, request.version)?;
+        if node.child_count > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        Writer::new(record).str(path);
+        self.remove(path, key, context.zxid, &node);
+        self.remove_child(parent_path, parent_key, context.zxid, parent);
+        Ok(())
+    }
+
+    /// Validates the reaping of an empty container or TTL node, which the server itself asks for. False, and nothing
+    /// written: something has come in between, and no zxid is taken.
+    pub fn reap(
+        &mut self,
+        tree: &Tree,
+        context: &RequestContext<'_>,
+        path: &str,
+        record: &mut Vec<u8>,
+    ) -> bool {
+        self.catch_up(tree);
+        let start = record.len();
+        record.resize(start + HEADER_BYTES, 0);
+        if self.reap_body(tree, context, path, record).is_err() {
+            record.truncate(start);
+            return false;
+        }
+        self.finish(context, OpCode::DeleteContainer, start, record);
+        true
+    }
+
+    fn reap_body(
+        &mut self,
+        tree: &Tree,
+        context: &RequestContext<'_>,
+        path: &str,
+        record: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        let parent_path = deletable(path)?;
+        let key = self.outstanding.key(path);
+        let node = self
+            .outstanding
+            .state(tree, path, key)
+            .ok_or(ErrorCode::NoNode)?;
+        if node.child_count > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        // A plain node may have taken the place of the one that was found empty.
+        if !matches!(node.kind, NodeKind::Container | NodeKind::Ttl) {
+            return Err(ErrorCode::BadVersion);
+        }
+        let parent_key = self.outstanding.key(parent_path);
+        let parent = self
+            .outstanding
+            .state(tree, parent_path, parent_key)
+            .ok_or(ErrorCode::NoNode)?;
+        Writer::new(record).str(path);
+        self.remove(path, key, context.zxid, &node);
+        self.remove_child(parent_path, parent_key, context.zxid, parent);
+        Ok(())
+    }
+
+    /// Order of checks: client-protocol 4.6.
+    pub(super) fn set_data(
+        &mut self,
+        tree: &Tree,
+        context: &RequestContext<'_>,
+        request: &SetData<'_>,
+        record: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        context.check_session()?;
+        let path = valid(request.path.as_deref())?;
+        let key = self.outstanding.key(path);
+        let mut node = self
+            .outstanding
+            .state(tree, path, key)
+            .ok_or(ErrorCode::NoNode)?;
+        check_acl(&self.options.acl, tree, context, &node, Perms::WRITE)?;
+        let version = check_version(node.stat.version, request.version)?;
+        let mut writer = Writer::new(record);
+        writer.str(path);
+        writer.buffer(request.data);
+        writer.i32(version);
+        node.stat.version = version;
+        node.stat.mzxid = context.zxid;
+        node.stat.mtime = context.time_ms;
+        if self.options.digest {
+            node.content_crc = digest::content_crc(path, request.data);
+        }
+        self.update(path, key, context.zxid, node);
+        Ok(())
+    }
+
+    /// Order of checks: client-protocol 4.8.
+    pub(super) fn set_acl(
+        &mut self,
+        tree: &Tree,
+        context: &RequestContext<'_>,
+        request: &SetAcl<'_>,
+        record: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        context.check_session()?;
+        let path = valid(request.path.as_deref())?;
+        let acl = expand(
+            &self.options.acl,
+            request.acl,
+            context.identities,
+            &mut self.acl_buffer,
+        )?;
+        let own = self.outstanding.own_acl(acl);
+        let acl_bytes = acl.as_bytes();
+        let key = self.outstanding.key(path);
+        let mut node = self
+            .outstanding
+            .state(tree, path, key)
+            .ok_or(ErrorCode::NoNode)?;
+        check_acl(&self.options.acl, tree, context, &node, Perms::ADMIN)?;
+        let version = check_version(node.stat.aversion, request.version)?;
+        let mut writer = Writer::new(record);
+        writer.str(path);
+        writer.raw(acl_bytes);
+        writer.i32(version);
+        node.stat.aversion = version;
+        node.acl = own;
+        self.update(path, key, context.zxid, node);
+        Ok(())
+    }
+
+    /// Order of checks: client-protocol 4.12. The txn carries the version after the one asserted, as Apache's does.
+    pub(super) fn check(
+        &mut self,
+        tree: &Tree,
+        context: &RequestContext<'_>,
+        request: &PathVersion<'_>,
+        record: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        context.check_session()?;
+        let path = valid(request.path.as_deref())?;
+        let key = self.outstanding.key(path);
+        let node = self
+            .outstanding
+            .state(tree, path, key)
+            .ok_or(ErrorCode::NoNode)?;
+        check_acl(&self.options.acl, tree, context, &node, Perms::READ)?;
+        let version = check_version(node.stat.version, request.version)?;
+        let mut writer = Writer::new(record);
+        writer.str(path);
+        writer.i32(version);
+        Ok(())
+    }
+}
+
+/// Rule V; a null path breaks it too.
+fn valid(path: Option<&str>) -> Result<&str, ErrorCode> {
+    path.filter(|path| path::is_valid(path))
+        .ok_or(ErrorCode::BadArguments)
+}
+
+/// The parent of a path that may be deleted: the reduced rule, and not one of the built-in nodes.
+fn deletable(path: &str) -> Result<&str, ErrorCode> {
+    if !path::is_roughly_valid(path) || path::BUILT_IN.contains(&path) {
+        return Err(ErrorCode::BadArguments);
+    }
+    path::parent(path).ok_or(ErrorCode::BadArguments)
+}
+
+/// The next version, if the current one is what was expected. It wraps, and -1 expects nothing, as in 3.9.
+fn check_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
+    if expected != -1 && expected != current {
+        return Err(ErrorCode::BadVersion);
+    }
+    Ok(current.wrapping_add(1))
+}

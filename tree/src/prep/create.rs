@@ -1,0 +1,150 @@
+//! The create family.
+
+use ironkeeper_proto::{
+    CreateFlags, CreateRequest, ErrorCode, OpCode, Perms, StatPersisted, Writer, path,
+};
+
+use super::outstanding::State;
+use super::{Prep, RequestContext, check_acl, expand};
+use crate::digest;
+use crate::{CONTAINER_OWNER, NodeKind, TTL_MS_MAX, Tree, ttl_owner};
+
+impl Prep {
+    /// Checks a create of any kind and appends the body of its txn. The operation decides what the node is, the flags
+    /// whether it is sequential or ephemeral. Order of checks: client-protocol 4.1.
+    pub(super) fn create(
+        &mut self,
+        tree: &Tree,
+        context: &RequestContext<'_>,
+        op: OpCode,
+        request: &CreateRequest<'_>,
+        record: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        let flags = self.check_flags(op, request)?;
+        if flags.is_ephemeral() && context.local_session {
+            return Err(ErrorCode::EphemeralOnLocalSession);
+        }
+        context.check_session()?;
+        let sent = request.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
+        if !path::is_roughly_valid(sent) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let acl = expand(
+            &self.options.acl,
+            request.acl,
+            context.identities,
+            &mut self.acl_buffer,
+        )?;
+        let acl_bytes = acl.as_bytes();
+
+        let parent_path = path::parent(sent).ok_or(ErrorCode::BadArguments)?;
+        let parent_key = self.outstanding.key(parent_path);
+        let parent = self
+            .outstanding
+            .state(tree, parent_path, parent_key)
+            .ok_or(ErrorCode::NoNode)?;
+        check_acl(&self.options.acl, tree, context, &parent, Perms::CREATE)?;
+        let path = if flags.is_sequential() {
+            self.path_buffer.clear();
+            self.path_buffer.push_str(sent);
+            path::push_sequence(&mut self.path_buffer, parent.stat.cversion);
+            self.path_buffer.as_str()
+        } else {
+            sent
+        };
+        if !path::is_valid(path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let key = self.outstanding.key(path);
+        if path == "/" || self.outstanding.child_exists(tree, path, key, &parent) {
+            return Err(ErrorCode::NodeExists);
+        }
+        if parent.kind == NodeKind::Ephemeral {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+
+        let parent_cversion = parent.stat.cversion.wrapping_add(1);
+        let mut writer = Writer::new(record);
+        writer.str(path);
+        writer.buffer(request.data);
+        writer.raw(acl_bytes);
+        let (kind, owner) = match op {
+            OpCode::CreateContainer => (NodeKind::Container, CONTAINER_OWNER),
+            OpCode::CreateTtl => (NodeKind::Ttl, ttl_owner(request.ttl_ms)),
+            _ => {
+                writer.bool(flags.is_ephemeral());
+                if flags.is_ephemeral() {
+                    (NodeKind::Ephemeral, context.session.0)
+                } else {
+                    (NodeKind::Persistent, 0)
+                }
+            }
+        };
+        writer.i32(parent_cversion);
+        if op == OpCode::CreateTtl {
+            writer.i64(request.ttl_ms);
+        }
+
+        let stat = StatPersisted {
+            czxid: context.zxid,
+            mzxid: context.zxid,
+            ctime: context.time_ms,
+            mtime: context.time_ms,
+            ephemeral_owner: owner,
+            pzxid: context.zxid,
+            ..StatPersisted::default()
+        };
+        let with_digest = self.options.digest && digest::counts(path);
+        let content_crc = if self.options.digest {
+            digest::content_crc(path, request.data)
+        } else {
+            0
+        };
+        let digest = if with_digest {
+            digest::node_digest(content_crc, &stat)
+        } else {
+            0
+        };
+        self.digest = self.digest.wrapping_add(u64::from(digest));
+        let state = State {
+            id: None,
+            stat,
+            child_count: 0,
+            content_crc,
+            digest,
+            kind,
+            acl: self.outstanding.own_acl(acl),
+        };
+        self.outstanding.put(path, key, context.zxid, Some(state));
+        let mut parent = parent;
+        parent.child_count += 1;
+        // The rule of apply: at 2^31 - 1 the count and the parent's pzxid stay.
+        if parent_cversion > parent.stat.cversion {
+            parent.stat.cversion = parent_cversion;
+            parent.stat.pzxid = context.zxid;
+        }
+        self.update(parent_path, parent_key, context.zxid, parent);
+        Ok(())
+    }
+
+    /// Flags, and the ttl that goes with them.
+    fn check_flags(
+        &self,
+        op: OpCode,
+        request: &CreateRequest<'_>,
+    ) -> Result<CreateFlags, ErrorCode> {
+        let flags = CreateFlags::from_i32(request.flags).ok_or(ErrorCode::BadArguments)?;
+        if flags.is_ttl() {
+            if !self.options.extended_types {
+                return Err(ErrorCode::Unimplemented);
+            }
+            if !(1..=TTL_MS_MAX).contains(&request.ttl_ms) {
+                return Err(ErrorCode::BadArguments);
+            }
+        } else if op == OpCode::CreateTtl {
+            // Apache lets a negative ttl pass here and its server dies applying it.
+            return Err(ErrorCode::BadArguments);
+        }
+        Ok(flags)
+    }
+}

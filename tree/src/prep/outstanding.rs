@@ -1,0 +1,377 @@
+//! What the tree will be once everything that was accepted is applied: the changed nodes, by path.
+//!
+//! A change lasts until its zxid is applied; from then on the tree itself says the same. Slots, their path strings
+//! included, are used again, so that a steady stream of requests does not allocate.
+//!
+//! Invariants: `order` is sorted by zxid; it names every slot in use exactly once for each zxid that touched it; a
+//! slot in use is in `table`.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use ironkeeper_proto::{AclList, StatPersisted, Zxid};
+
+use crate::digest;
+use crate::{AclId, NodeId, NodeKind, NodeRef, Tree};
+
+/// A path string above this is not kept in a free slot.
+const PATH_CAPACITY_KEPT: usize = 512;
+
+/// A node as it will be.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    /// Where the node is in the tree, if it was there when its first outstanding change was made. It stays there:
+    /// only a delete moves it away, and that is a change as well.
+    pub(super) id: Option<NodeId>,
+    pub(super) stat: StatPersisted,
+    pub(super) child_count: u32,
+    pub(super) content_crc: u32,
+    /// The node's part of the tree digest: 0 if it has none, or if digests are off.
+    pub(super) digest: u32,
+    pub(super) kind: NodeKind,
+    pub(super) acl: NodeAcl,
+}
+
+/// Where a node's ACL is.
+#[derive(Clone, Debug)]
+pub(super) enum NodeAcl {
+    /// world:anyone, everything.
+    Open,
+    /// At the node in the tree.
+    InTree,
+    /// Not applied yet.
+    Own(Arc<[u8]>),
+}
+
+impl State {
+    fn of(node: NodeRef<'_>, path: &str, with_digest: bool) -> State {
+        let stat = node.stored_stat();
+        let content_crc = node.content_crc();
+        State {
+            id: Some(node.id()),
+            child_count: node.child_count(),
+            content_crc,
+            digest: if with_digest && digest::counts(path) {
+                digest::node_digest(content_crc, &stat)
+            } else {
+                0
+            },
+            stat,
+            kind: node.kind(),
+            acl: if node.acl_id() == AclId::OPEN {
+                NodeAcl::Open
+            } else {
+                NodeAcl::InTree
+            },
+        }
+    }
+
+    /// The node's ACL.
+    pub(super) fn acl<'a>(&'a self, tree: &'a Tree) -> AclList<'a> {
+        match (&self.acl, self.id) {
+            (NodeAcl::InTree, Some(id)) => tree.node(id).acl(),
+            (NodeAcl::Own(bytes), _) => {
+                AclList::from_bytes(bytes).expect("encoded when the change was made")
+            }
+            (NodeAcl::Open | NodeAcl::InTree, _) => AclList::OPEN,
+        }
+    }
+}
+
+/// A path looked up: what is outstanding about it, and its hash.
+#[derive(Clone, Copy)]
+pub(super) struct Key {
+    hash: u64,
+    slot: Option<u32>,
+}
+
+struct Change {
+    path: String,
+    hash: u64,
+    /// The last change.
+    zxid: Zxid,
+    /// `None`: deleted.
+    state: Option<State>,
+    /// Counted in `ephemerals`.
+    ephemeral: bool,
+}
+
+/// See the module's text.
+pub(super) struct Outstanding {
+    slots: Vec<Change>,
+    free: Vec<u32>,
+    table: HashTable<u32>,
+    order: VecDeque<(Zxid, u32)>,
+    hasher: FixedState,
+    with_digest: bool,
+    /// Slots with a live ephemeral node that the tree need not have yet.
+    ephemerals: usize,
+    undo: Undo,
+    /// The ACL stored last: a run of creates shares one.
+    recent_acl: Option<Arc<[u8]>>,
+}
+
+/// What it takes to forget the changes made since [`Outstanding::begin`].
+#[derive(Default)]
+struct Undo {
+    /// Whether anybody may want that.
+    active: bool,
+    /// The order's length before.
+    order: usize,
+    /// Slots as they were; `None`: the slot was not in use.
+    slots: Vec<(u32, Option<(Zxid, Option<State>)>)>,
+}
+
+impl Outstanding {
+    pub(super) fn new(seed: u64, with_digest: bool) -> Self {
+        Outstanding {
+            slots: Vec::new(),
+            free: Vec::new(),
+            table: HashTable::new(),
+            order: VecDeque::new(),
+            hasher: FixedState::with_seed(seed),
+            with_digest,
+            ephemerals: 0,
+            undo: Undo::default(),
+            recent_acl: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Paths with an outstanding change.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Forgets what the tree has by now.
+    pub(super) fn applied(&mut self, zxid: Zxid) {
+        while let Some(&(at, slot)) = self.order.front()
+            && at <= zxid
+        {
+            self.order.pop_front();
+            if self.slots[slot as usize].zxid == at {
+                self.release(slot);
+            }
+        }
+    }
+
+    pub(super) fn key(&self, path: &str) -> Key {
+        let hash = self.hasher.hash_one(path.as_bytes());
+        let is_it = |&slot: &u32| self.slots[slot as usize].path == path;
+        Key {
+            hash,
+            slot: self.table.find(hash, is_it).copied(),
+        }
+    }
+
+    /// The node as it will be; `None` if there will be none.
+    pub(super) fn state(&self, tree: &Tree, path: &str, key: Key) -> Option<State> {
+        match key.slot {
+            Some(slot) => self.slots[slot as usize].state.clone(),
+            None => tree
+                .get(path)
+                .map(|node| State::of(node, path, self.with_digest)),
+        }
+    }
+
+    /// Whether the node will be there. `parent` is what [`Self::state`] said of its parent.
+    pub(super) fn child_exists(&self, tree: &Tree, path: &str, key: Key, parent: &State) -> bool {
+        match (key.slot, parent.id) {
+            (Some(slot), _) => self.slots[slot as usize].state.is_some(),
+            (None, Some(parent)) => {
+                let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+                tree.child(parent, name).is_some()
+            }
+            (None, None) => tree.lookup(path).is_some(),
+        }
+    }
+
+    /// The child that will be there; as [`Self::child_exists`], but with its state.
+    pub(super) fn child_state(
+        &self,
+        tree: &Tree,
+        path: &str,
+        key: Key,
+        parent: &State,
+    ) -> Option<State> {
+        match (key.slot, parent.id) {
+            (None, Some(parent)) => {
+                let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+                tree.child(parent, name)
+                    .map(|node| State::of(node, path, self.with_digest))
+            }
+            _ => self.state(tree, path, key),
+        }
+    }
+
+    /// Notes what a path will hold after `zxid`. The key must have been made since the last change of this path.
+    pub(super) fn put(&mut self, path: &str, key: Key, zxid: Zxid, state: Option<State>) {
+        let ephemeral = is_new_ephemeral(state.as_ref());
+        self.ephemerals += usize::from(ephemeral);
+        let slot = match key.slot {
+            Some(slot) => {
+                let change = &mut self.slots[slot as usize];
+                self.ephemerals -= usize::from(change.ephemeral);
+                change.ephemeral = ephemeral;
+                let old_zxid = std::mem::replace(&mut change.zxid, zxid);
+                let old_state = std::mem::replace(&mut change.state, state);
+                if self.undo.active {
+                    self.undo.slots.push((slot, Some((old_zxid, old_state))));
+                }
+                if old_zxid == zxid {
+                    return;
+                }
+                slot
+            }
+            None => {
+                let slot = self.occupy(path, key.hash, zxid, state, ephemeral);
+                if self.undo.active {
+                    self.undo.slots.push((slot, None));
+                }
+                slot
+            }
+        };
+        self.order.push_back((zxid, slot));
+    }
+
+    /// The ACL of a new node or a new ACL of an old one, held until it is applied.
+    pub(super) fn own_acl(&mut self, list: AclList<'_>) -> NodeAcl {
+        if crate::acl::is_open(list) {
+            return NodeAcl::Open;
+        }
+        match &self.recent_acl {
+            Some(recent) if **recent == *list.as_bytes() => NodeAcl::Own(recent.clone()),
+            _ => {
+                let bytes: Arc<[u8]> = Arc::from(list.as_bytes());
+                self.recent_acl = Some(bytes.clone());
+                NodeAcl::Own(bytes)
+            }
+        }
+    }
+
+    /// From here on changes can be taken back, until [`Self::commit`].
+    pub(super) fn begin(&mut self) {
+        self.undo.active = true;
+        self.undo.order = self.order.len();
+        self.undo.slots.clear();
+    }
+
+    /// Keeps the changes since [`Self::begin`].
+    pub(super) fn commit(&mut self) {
+        self.undo.active = false;
+        self.undo.slots.clear();
+    }
+
+    /// Takes back the changes since [`Self::begin`], if there was no [`Self::commit`].
+    pub(super) fn roll_back(&mut self) {
+        if !std::mem::take(&mut self.undo.active) {
+            return;
+        }
+        self.order.truncate(self.undo.order);
+        while let Some((slot, old)) = self.undo.slots.pop() {
+            match old {
+                None => self.release(slot),
+                Some((zxid, state)) => {
+                    let ephemeral = is_new_ephemeral(state.as_ref());
+                    let change = &mut self.slots[slot as usize];
+                    self.ephemerals += usize::from(ephemeral);
+                    self.ephemerals -= usize::from(change.ephemeral);
+                    change.ephemeral = ephemeral;
+                    change.zxid = zxid;
+                    change.state = state;
+                }
+            }
+        }
+    }
+
+    /// Appends the paths of ephemeral nodes of `owner` whose creation is outstanding. Where none is in flight at all,
+    /// as in mass expiry, this looks at nothing.
+    pub(super) fn push_ephemerals_of(&self, tree: &Tree, owner: i64, paths: &mut Vec<String>) {
+        if self.ephemerals == 0 {
+            return;
+        }
+        for change in self.slots.iter().filter(|c| c.ephemeral) {
+            let is_his = change
+                .state
+                .as_ref()
+                .is_some_and(|s| s.stat.ephemeral_owner == owner);
+            // One that was created in flight, then changed, may have arrived in the tree meanwhile.
+            if is_his
+                && tree
+                    .lookup(&change.path)
+                    .is_none_or(|id| !owns(tree, id, owner))
+            {
+                paths.push(change.path.clone());
+            }
+        }
+    }
+
+    /// Whether an ephemeral node of `owner` in the tree will still be there, and still his.
+    pub(super) fn keeps_ephemeral(&self, path: &str, owner: i64) -> bool {
+        self.key(path).slot.is_none_or(|slot| {
+            let state = self.slots[slot as usize].state.as_ref();
+            state.is_some_and(|s| s.kind == NodeKind::Ephemeral && s.stat.ephemeral_owner == owner)
+        })
+    }
+
+    fn occupy(
+        &mut self,
+        path: &str,
+        hash: u64,
+        zxid: Zxid,
+        state: Option<State>,
+        ephemeral: bool,
+    ) -> u32 {
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                let change = &mut self.slots[slot as usize];
+                change.path.push_str(path);
+                (change.hash, change.zxid) = (hash, zxid);
+                (change.state, change.ephemeral) = (state, ephemeral);
+                slot
+            }
+            None => {
+                self.slots.push(Change {
+                    path: path.to_owned(),
+                    hash,
+                    zxid,
+                    state,
+                    ephemeral,
+                });
+                (self.slots.len() - 1) as u32
+            }
+        };
+        let slots = &self.slots;
+        self.table
+            .insert_unique(hash, slot, |&other| slots[other as usize].hash);
+        slot
+    }
+
+    fn release(&mut self, slot: u32) {
+        let change = &mut self.slots[slot as usize];
+        if let Ok(entry) = self.table.find_entry(change.hash, |&other| other == slot) {
+            entry.remove();
+        }
+        self.ephemerals -= usize::from(change.ephemeral);
+        change.ephemeral = false;
+        change.state = None;
+        change.path.clear();
+        change.path.shrink_to(PATH_CAPACITY_KEPT);
+        self.free.push(slot);
+    }
+}
+
+fn is_new_ephemeral(state: Option<&State>) -> bool {
+    state.is_some_and(|s| s.kind == NodeKind::Ephemeral && s.id.is_none())
+}
+
+fn owns(tree: &Tree, id: NodeId, owner: i64) -> bool {
+    let node = tree.node(id);
+    node.kind() == NodeKind::Ephemeral && node.stored_stat().ephemeral_owner == owner
+}
