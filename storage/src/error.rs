@@ -235,6 +235,7 @@ impl StorageError {
             StorageError::Io { source, .. } | StorageError::NotWritable { source, .. } => {
                 is_no_space(source)
             }
+            StorageError::Snapshot(error) => error.is_no_space(),
             _ => false,
         }
     }
