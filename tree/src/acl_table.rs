@@ -73,7 +73,12 @@ impl AclLists {
 
     /// Ids and encoded lists, in the order of ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (AclId, &[u8])> {
-        (0..self.slots.len())
+        self.iter_from(0)
+    }
+
+    /// The same from a slot on.
+    pub(crate) fn iter_from(&self, slot: usize) -> impl Iterator<Item = (AclId, &[u8])> {
+        (slot..self.slots.len())
             .filter_map(|slot| Some((AclId(slot as u32 + 1), self.slots.at(slot).as_deref()?)))
     }
 

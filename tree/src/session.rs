@@ -81,7 +81,15 @@ impl Owners {
 
     /// All sessions, in no particular order.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = Session> {
-        self.used().filter_map(Owner::session)
+        self.sessions_from(0).map(|(_, session)| session)
+    }
+
+    /// Slots from one on, and the sessions in them.
+    pub(crate) fn sessions_from(&self, slot: usize) -> impl Iterator<Item = (usize, Session)> {
+        (slot..self.slots.len()).filter_map(|slot| {
+            let owner = self.slots.at(slot);
+            Some((slot, owner.used.then(|| owner.session())??))
+        })
     }
 
     /// Remembers that an id has been given out.

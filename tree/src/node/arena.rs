@@ -63,11 +63,6 @@ impl Arena {
         self.len
     }
 
-    /// Slots there are. Ids are below this.
-    pub(crate) fn slots(&self) -> usize {
-        self.nodes.len()
-    }
-
     #[inline]
     pub(crate) fn node(&self, id: NodeId) -> &Node {
         self.nodes.at(id.index())
