@@ -373,6 +373,16 @@ impl Client {
         }
     }
 
+    /// Whether a whole frame has been read already, so that the next one costs no system call.
+    #[must_use]
+    pub fn has_received(&self) -> bool {
+        let bytes = &self.input[self.input_start..];
+        matches!(
+            frame::split(bytes, FRAME_BYTES_MAX),
+            Ok(Split::Frame { .. })
+        )
+    }
+
     /// Takes one frame; an event goes to the queue.
     fn receive(&mut self) -> Result<Option<Reply>, ClientError> {
         let frame = self.receive_frame()?;

@@ -1,0 +1,12 @@
+//! Crash tests of the real server: kill it under load, start it again, and look.
+//!
+//! - `model`: what a session has sent and been told, and which states a crash may leave.
+//! - `workload`: sessions that keep requests outstanding until the server dies under them.
+//! - [`crash`]: the rounds: load, kill, restart, look, go on with the same sessions.
+#![forbid(unsafe_code)]
+
+pub mod crash;
+mod look;
+mod model;
+pub mod random;
+mod workload;
