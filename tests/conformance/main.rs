@@ -1,0 +1,22 @@
+//! Conformance: the same scripts against Apache ZooKeeper 3.9.5 and against `zk-server`, the
+//! answers compared. What is covered, line by line of the checklist: `docs/conformance.md`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod compare;
+mod jute;
+mod normalise;
+mod ops;
+mod pair;
+mod script;
+mod transcript;
+
+mod mask_tests;
+mod raw_acl;
+mod raw_framing;
+mod raw_headers;
+mod raw_multi;
+mod raw_nodes;
+mod raw_sessions;
+mod raw_watches;
