@@ -20,6 +20,7 @@
 mod choose;
 mod error;
 pub mod format;
+mod load;
 mod reader;
 mod writer;
 

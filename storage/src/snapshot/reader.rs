@@ -9,10 +9,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ironkeeper_proto::Zxid;
-use parking_lot::Mutex;
 use zstd::bulk::Decompressor;
 
 use super::Verified;
@@ -22,9 +21,6 @@ use super::format::{
     Header, Part, TRAILER_BYTES, Totals, Trailer,
 };
 use crate::io::{ALIGNMENT, Access, AlignedBuf, Caching, Disk, File, SealedMap};
-
-/// Threads of a parallel load, whatever the caller asks for.
-const THREADS_MAX: usize = 64;
 
 /// Footer bytes read and checked at a time.
 const FOOTER_CHUNK_BYTES: usize = 1 << 20;
@@ -388,77 +384,6 @@ impl SnapshotReader {
                 what: "not as the footer describes it",
             })
         }
-    }
-
-    /// Reads the blocks of the kinds that `wanted` takes on up to `threads` threads (this one
-    /// among them) and gives each to `on_block`, in any order. `progress` is called after every
-    /// block, from any of the threads.
-    ///
-    /// # Errors
-    /// The first failure, of reading or of `on_block`, in file order among those that happened
-    /// before all threads stopped. What `on_block` built so far is to be thrown away.
-    pub fn load_parallel<E: From<SnapshotError> + Send>(
-        &self,
-        threads: usize,
-        wanted: impl Fn(BlockKind) -> bool,
-        on_block: impl Fn(Block<'_>) -> Result<(), E> + Sync,
-        progress: &(dyn Fn(SnapshotProgress) + Sync),
-    ) -> Result<(), E> {
-        let directory = &self.footer.directory;
-        let indexes: Vec<usize> = (0..)
-            .zip(directory)
-            .filter(|(_, b)| wanted(b.kind))
-            .map(|(i, _)| i)
-            .collect();
-        let bytes = indexes
-            .iter()
-            .filter_map(|i| directory.get(*i))
-            .map(|b| b.bytes_on_disk());
-        let bytes = bytes.sum();
-        let next = AtomicUsize::new(0);
-        let bytes_done = AtomicU64::new(0);
-        let failed: Mutex<Option<(usize, E)>> = Mutex::new(None);
-        let stop = AtomicBool::new(false);
-        let work = || {
-            let mut buf = BlockBuf::new();
-            while !stop.load(Ordering::Acquire) {
-                let Some(&index) = indexes.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                    return;
-                };
-                let result = self
-                    .read_block(index, &mut buf)
-                    .map_err(E::from)
-                    .and_then(&on_block);
-                if let Err(error) = result {
-                    stop.store(true, Ordering::Release);
-                    let mut failed = failed.lock();
-                    if failed.as_ref().is_none_or(|(earlier, _)| index < *earlier) {
-                        *failed = Some((index, error));
-                    }
-                    return;
-                }
-                let stored = directory
-                    .get(index)
-                    .map_or(0, DirectoryEntry::bytes_on_disk);
-                let bytes_done = bytes_done.fetch_add(stored, Ordering::Relaxed) + stored;
-                progress(SnapshotProgress { bytes_done, bytes });
-            }
-        };
-        std::thread::scope(|scope| {
-            let helpers = threads
-                .min(THREADS_MAX)
-                .min(indexes.len())
-                .saturating_sub(1);
-            for _ in 0..helpers {
-                // Without another thread the load is slower, not wrong.
-                let thread = std::thread::Builder::new().name("snapshot-load".to_owned());
-                if thread.spawn_scoped(scope, work).is_err() {
-                    break;
-                }
-            }
-            work();
-        });
-        failed.into_inner().map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Reads every block and checks every checksum, in file order. `on_block` is called after each

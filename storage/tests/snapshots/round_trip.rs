@@ -203,6 +203,123 @@ fn the_first_error_of_a_parallel_load_ends_it() {
     }
 }
 
+/// Decoded anywhere, taken in the order asked for; the taker is slower than the decoders.
+#[test]
+fn a_load_in_order_is_in_order() {
+    let rig = Rig::new();
+    let dir = rig.open();
+    let blocks: Vec<Given> = (0..100)
+        .map(|i| {
+            (
+                BlockKind::Nodes,
+                i,
+                1,
+                format!("/{i}"),
+                i.to_string().repeat(500).into_bytes(),
+            )
+        })
+        .collect();
+    write_blocks(&dir, 1, &blocks, SnapshotOptions::default()).expect("written");
+    let reader = dir.open_snapshot(Zxid(1)).expect("opens");
+    let order: Vec<usize> = (0..50).rev().chain(50..100).collect();
+    for threads in [0, 1, 2, 8, 64] {
+        let mut taken = Vec::new();
+        let mut done = 0;
+        let load = reader.load_in_order(
+            threads,
+            &order,
+            |block| Ok::<_, SnapshotError>((block.index, block.payload.to_vec())),
+            |block| {
+                taken.push(block);
+                Ok(())
+            },
+            &mut |progress| done = progress.bytes_done,
+        );
+        load.expect("loads");
+        assert!(
+            taken
+                .iter()
+                .map(|(index, _)| *index)
+                .eq(order.iter().copied())
+        );
+        assert!(
+            taken
+                .iter()
+                .all(|(index, payload)| *payload == blocks[*index].4)
+        );
+        let all: u64 = reader
+            .directory()
+            .iter()
+            .map(format::DirectoryEntry::bytes_on_disk)
+            .sum();
+        assert_eq!(done, all);
+    }
+    assert!(reader.verified().is_some());
+}
+
+/// An error or a panic on either side ends the load; nobody waits for ever.
+#[test]
+fn a_load_in_order_ends_with_the_first_failure() {
+    let rig = Rig::new();
+    let dir = rig.open();
+    let blocks: Vec<Given> = (0..100)
+        .map(|i| (BlockKind::Nodes, i, 1, format!("/{i}"), vec![1; 100]))
+        .collect();
+    write_blocks(&dir, 1, &blocks, SnapshotOptions::default()).expect("written");
+    let reader = dir.open_snapshot(Zxid(1)).expect("opens");
+    let order: Vec<usize> = (0..100).collect();
+    let failure = |bytes| SnapshotError::BlockTooLarge { bytes, max: 0 };
+    for threads in [1, 2, 8] {
+        let decode_fails = |block: ironkeeper_storage::snapshot::Block<'_>| match block.index {
+            30.. => Err(failure(block.index)),
+            index => Ok(index),
+        };
+        let mut taken = 0;
+        let take = |_| {
+            taken += 1;
+            Ok(())
+        };
+        let error = reader.load_in_order(threads, &order, decode_fails, take, &mut |_| ());
+        assert!(matches!(
+            error,
+            Err(SnapshotError::BlockTooLarge { bytes: 30, .. })
+        ));
+        assert_eq!(taken, 30, "all before it were taken");
+        let take_fails = |index| {
+            if index == 40 {
+                Err(failure(index))
+            } else {
+                Ok(())
+            }
+        };
+        let error = reader.load_in_order(threads, &order, |b| Ok(b.index), take_fails, &mut |_| ());
+        assert!(matches!(
+            error,
+            Err(SnapshotError::BlockTooLarge { bytes: 40, .. })
+        ));
+
+        for site in ["decode", "take"] {
+            let load = || {
+                reader.load_in_order(
+                    threads,
+                    &order,
+                    |block| {
+                        assert!(site != "decode" || block.index != 50, "on purpose");
+                        Ok::<_, SnapshotError>(block.index)
+                    },
+                    |index| {
+                        assert!(site != "take" || index != 50, "on purpose");
+                        Ok(())
+                    },
+                    &mut |_| (),
+                )
+            };
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load));
+            assert!(caught.is_err(), "a panic in {site} comes through");
+        }
+    }
+}
+
 #[test]
 fn a_mapped_reader_sees_what_a_reading_one_sees() {
     let rig = Rig::new();
