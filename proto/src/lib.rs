@@ -12,6 +12,23 @@
 //! linear in its length, without recursion and without memory that the input did not already occupy.
 //! Vectors stay encoded ([`AclList`], [`StringList`], [`MultiRequest`], [`MultiTxn`]): they are checked
 //! once when they are decoded and walked in place.
+//!
+//! A request on its way from a client to a server:
+//!
+//! ```
+//! use ironkeeper_proto::{Frames, PathWatch, Request, Xid, frame};
+//!
+//! let request = Request::GetData(PathWatch { path: Some("/app".into()), watch: true });
+//! let mut stream = Vec::new();
+//! frame::write_request(&mut stream, Xid(1), &request);
+//!
+//! for body in Frames::new(&stream, frame::FRAME_BYTES_MAX_DEFAULT) {
+//!     let (header, body) = frame::split_request(body.expect("a length within the bound"))?;
+//!     let op = header.op_code().expect("an operation for clients");
+//!     assert_eq!(Request::decode(op, body)?, request);
+//! }
+//! # Ok::<(), ironkeeper_proto::DecodeError>(())
+//! ```
 #![forbid(unsafe_code)]
 #![warn(
     clippy::unwrap_used,

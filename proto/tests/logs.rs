@@ -383,3 +383,58 @@ fn check_snapshot(file: &[u8], oracle: &Value, path: &Path) {
     writer.str("/");
     assert_eq!(again, file[..again.len()], "{name}");
 }
+
+/// The snapshot that every server of 3.9 writes over an empty tree: its seals are known numbers.
+#[test]
+fn the_snapshot_of_an_empty_tree() {
+    let path = support::fixtures().join("apache-3.9.5-prealloc-none/data/version-2/snapshot.0");
+    let file = read(&path);
+    assert_eq!(file.len(), 478);
+    let snapshot = Snapshot::parse(&file).unwrap();
+    let (_, second) = snapshot.digest.unwrap();
+    let (_, third) = snapshot.last_processed.unwrap();
+    let seals = [snapshot.seal, second, third];
+    assert_eq!(
+        seals.map(|seal| seal.computed),
+        [0xb8a2_3b49, 0x95b9_3d59, 0xbde8_3f6d]
+    );
+    let paths: Vec<&str> = snapshot.nodes().map(|node| node.path).collect();
+    assert_eq!(
+        paths,
+        ["", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"]
+    );
+    let stats: Vec<_> = snapshot
+        .nodes()
+        .map(|node| node.stat.to_stat(0, 0, 0))
+        .collect();
+    assert_eq!(stats[2].aversion, -1);
+    // Two children that were never counted: what clients see of /zookeeper on a fresh server.
+    assert_eq!(
+        snapshot
+            .nodes()
+            .nth(1)
+            .unwrap()
+            .stat
+            .to_stat(0, 0, 2)
+            .cversion,
+        -2
+    );
+    assert_eq!(snapshot.acls().next().unwrap().acl, AclList::READ_ONLY);
+}
+
+/// A snapshot with any byte changed does not pass for whole, and one cut anywhere does not pass but between sections.
+#[test]
+fn a_damaged_snapshot_does_not_pass() {
+    let path = support::fixtures().join("apache-3.9.5-prealloc-none/data/version-2/snapshot.0");
+    let file = read(&path);
+    for place in 16..file.len() {
+        let mut damaged = file.clone();
+        damaged[place] ^= 0x10;
+        let passes = Snapshot::parse(&damaged).is_ok_and(|snapshot| snapshot.is_sealed());
+        assert!(!passes, "{place}");
+    }
+    for length in 0..file.len() {
+        let passes = Snapshot::parse(&file[..length]).is_ok_and(|snapshot| snapshot.is_sealed());
+        assert_eq!(passes, [424, 457].contains(&length), "{length}");
+    }
+}
