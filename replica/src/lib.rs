@@ -27,4 +27,5 @@ mod sessions;
 
 pub use password::{PASSWORD_BYTES, session_password};
 pub use pipeline::{ConnId, Logged, Now, Outlet, RecordSink, Replica, ReplicaOptions, Request};
+pub use replies::encode_event;
 pub use sessions::Heartbeat;

@@ -453,7 +453,7 @@ impl Replica {
                 received_us,
             } => {
                 out.reply(conn, received_us, |bytes| {
-                    replies::encode(bytes, xid, pending.zxid, op, &txn, &applied);
+                    replies::encode(bytes, xid, pending.zxid, &txn, &applied);
                 });
                 if op == OpCode::CloseSession {
                     out.close(conn);

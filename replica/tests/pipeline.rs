@@ -1,0 +1,519 @@
+//! The order of events: proposed, durable, committed, applied, told.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ironkeeper_proto::{
+    AclListBuf, AclRef, CreateRequest, ErrorCode, PathVersion, Perms, Reader, Record, ReplyHeader,
+    Request as Ask, SessionId, SetData, Writer, Xid, Zxid,
+};
+use ironkeeper_replica::{
+    ConnId, Heartbeat, Now, Outlet, RecordSink, Replica, ReplicaOptions, Request,
+};
+use ironkeeper_tree::Tree;
+use ironkeeper_tree::acl::Identities;
+use ironkeeper_tree::prep::PrepOptions;
+use ironkeeper_tree::watch::{WatchModes, WatchTable, WatcherId};
+
+/// What left the replica, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    Reply {
+        conn: u32,
+        xid: i32,
+        zxid: i64,
+        err: i32,
+    },
+    Event {
+        conn: u32,
+        zxid: i64,
+    },
+    Established {
+        conn: u32,
+        session: SessionId,
+    },
+    Refused {
+        conn: u32,
+    },
+    Closed {
+        conn: u32,
+    },
+    Aborted {
+        conn: u32,
+    },
+}
+
+#[derive(Default)]
+struct Ends {
+    told: Vec<Told>,
+    logged: Vec<Zxid>,
+}
+
+impl RecordSink for Ends {
+    fn append(&mut self, zxid: Zxid, record: &[u8]) {
+        let in_record: [u8; 8] = record[12..20].try_into().unwrap();
+        assert_eq!(i64::from_be_bytes(in_record), zxid.0);
+        self.logged.push(zxid);
+    }
+}
+
+impl Outlet for Ends {
+    fn reply(&mut self, conn: ConnId, _received_us: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+        let header = header(encode);
+        self.told.push(Told::Reply {
+            conn: conn.watcher.0,
+            xid: header.xid.0,
+            zxid: header.zxid.0,
+            err: header.err,
+        });
+    }
+    fn event(&mut self, watcher: WatcherId, encode: impl FnOnce(&mut Vec<u8>)) {
+        let header = header(encode);
+        assert_eq!(header.xid, Xid::NOTIFICATION);
+        self.told.push(Told::Event {
+            conn: watcher.0,
+            zxid: header.zxid.0,
+        });
+    }
+    fn may_see(&self, _: WatcherId, permitted: impl FnOnce(&Identities) -> bool) -> bool {
+        permitted(&Identities::NONE)
+    }
+    fn established(&mut self, conn: ConnId, session: SessionId, _: u32, _: Heartbeat) {
+        self.told.push(Told::Established {
+            conn: conn.watcher.0,
+            session,
+        });
+    }
+    fn refused(&mut self, conn: ConnId) {
+        self.told.push(Told::Refused {
+            conn: conn.watcher.0,
+        });
+    }
+    fn close(&mut self, conn: ConnId) {
+        self.told.push(Told::Closed {
+            conn: conn.watcher.0,
+        });
+    }
+    fn abort(&mut self, conn: ConnId) {
+        self.told.push(Told::Aborted {
+            conn: conn.watcher.0,
+        });
+    }
+    fn discard(&mut self, request: &Request) {
+        self.told.push(Told::Aborted {
+            conn: request.conn.watcher.0,
+        });
+    }
+}
+
+fn header(encode: impl FnOnce(&mut Vec<u8>)) -> ReplyHeader {
+    let mut frame = Vec::new();
+    encode(&mut frame);
+    let length: [u8; 4] = frame[..4].try_into().unwrap();
+    assert_eq!(
+        usize::try_from(i32::from_be_bytes(length)).unwrap(),
+        frame.len() - 4
+    );
+    ReplyHeader::decode(&mut Reader::new(&frame[4..])).unwrap()
+}
+
+/// A server without clock, disk and network.
+struct World {
+    replica: Replica,
+    tree: Tree,
+    watches: WatchTable,
+    ends: Ends,
+    now_ms: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let tree = Tree::new();
+        let options = ReplicaOptions {
+            tick_ms: 100,
+            server_id: 1,
+            prep: PrepOptions::default(),
+        };
+        let now = Now {
+            mono_ms: 0,
+            wall_ms: 1_700_000_000_000,
+        };
+        Self {
+            replica: Replica::new(options, &tree, now),
+            tree,
+            watches: WatchTable::new(0),
+            ends: Ends::default(),
+            now_ms: 0,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            mono_ms: self.now_ms,
+            wall_ms: 1_700_000_000_000,
+        }
+    }
+
+    fn connect(&mut self, conn: u32, session: Option<SessionId>, timeout_ms: u32) {
+        let now = self.now();
+        let mut log = Ends::default();
+        self.replica.connect(
+            now,
+            &self.tree,
+            conn_id(conn),
+            session,
+            timeout_ms,
+            &mut log,
+            &mut self.ends,
+        );
+        self.ends.logged.extend(log.logged);
+    }
+
+    fn session(&mut self, conn: u32, timeout_ms: u32) -> SessionId {
+        self.connect(conn, None, timeout_ms);
+        self.settle();
+        match self.take().last() {
+            Some(Told::Established { session, .. }) => *session,
+            other => panic!("no session but {other:?}"),
+        }
+    }
+
+    fn ask(&mut self, conn: u32, session: SessionId, xid: i32, ask: &Ask<'_>) {
+        let mut body = Vec::new();
+        ask.encode(&mut Writer::new(&mut body));
+        let request = Request {
+            conn: conn_id(conn),
+            session,
+            xid: Xid(xid),
+            op: ask.op(),
+            body: Bytes::from(body),
+            identities: Arc::new(Identities::NONE),
+            received_us: 0,
+        };
+        let now = self.now();
+        let mut log = Ends::default();
+        self.replica
+            .propose(now, &self.tree, &request, &mut log, &mut self.ends);
+        self.ends.logged.extend(log.logged);
+    }
+
+    fn apply(&mut self) {
+        self.replica.apply(
+            &mut self.tree,
+            &mut self.watches,
+            &mut self.ends,
+            usize::MAX,
+        );
+        assert_eq!(self.replica.divergence(), None);
+    }
+
+    /// Everything proposed becomes durable, committed and applied.
+    fn settle(&mut self) {
+        let last = self.replica.last_proposed();
+        self.replica.handle_durable(last);
+        self.replica.handle_committed(last);
+        self.apply();
+    }
+
+    fn take(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.ends.told)
+    }
+}
+
+fn conn_id(conn: u32) -> ConnId {
+    ConnId {
+        watcher: WatcherId(conn),
+        generation: 1,
+    }
+}
+
+fn open_acl() -> AclListBuf {
+    let mut acl = AclListBuf::new();
+    acl.push(AclRef::new(Perms::ALL, "world", "anyone"));
+    acl
+}
+
+fn create<'a>(path: &'a str, acl: &'a AclListBuf, flags: i32) -> Ask<'a> {
+    Ask::Create(CreateRequest {
+        path: Some(path.into()),
+        data: Some(b"x"),
+        acl: acl.as_list(),
+        flags,
+        ttl_ms: -1,
+    })
+}
+
+fn set_data(path: &str) -> Ask<'_> {
+    Ask::SetData(SetData {
+        path: Some(path.into()),
+        data: Some(b"y"),
+        version: -1,
+    })
+}
+
+fn reply(conn: u32, xid: i32, zxid: i64, err: ErrorCode) -> Told {
+    Told::Reply {
+        conn,
+        xid,
+        zxid,
+        err: err.to_i32(),
+    }
+}
+
+/// Durable and committed are two events, and only the second lets anybody see the change.
+#[test]
+fn a_durable_txn_is_not_seen_before_it_is_committed() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    world.watches.add(WatcherId(2), "/a", WatchModes::DATA);
+    world.ask(1, session, 7, &create("/a", &open_acl(), 0));
+    let zxid = world.replica.last_proposed();
+    world.replica.handle_durable(zxid);
+    world.apply();
+    assert_eq!(world.take(), [], "no reply and no event");
+    assert!(world.tree.get("/a").is_none(), "no read of it");
+    assert!(world.replica.last_applied() < zxid);
+    world.replica.handle_committed(zxid);
+    world.apply();
+    let event = Told::Event {
+        conn: 2,
+        zxid: zxid.0,
+    };
+    assert_eq!(world.take(), [event, reply(1, 7, zxid.0, ErrorCode::Ok)]);
+    assert!(world.tree.get("/a").is_some());
+}
+
+#[test]
+#[should_panic(expected = "committed here before it was durable here")]
+fn a_commit_ahead_of_the_log_stops_the_process() {
+    let mut world = World::new();
+    world.connect(1, None, 1000);
+    world.replica.handle_committed(Zxid(1));
+}
+
+/// A commit in the middle of what is durable applies exactly that much.
+#[test]
+fn apply_stops_at_the_commit() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    let first = world.replica.last_proposed();
+    for (xid, path) in [(1, "/a"), (2, "/b"), (3, "/c")] {
+        world.ask(1, session, xid, &create(path, &open_acl(), 0));
+    }
+    world.replica.handle_durable(Zxid(first.0 + 3));
+    world.replica.handle_committed(Zxid(first.0 + 2));
+    world.apply();
+    assert_eq!(
+        world.take(),
+        [
+            reply(1, 1, first.0 + 1, ErrorCode::Ok),
+            reply(1, 2, first.0 + 2, ErrorCode::Ok)
+        ]
+    );
+    assert_eq!(world.replica.last_applied(), Zxid(first.0 + 2));
+}
+
+#[test]
+fn the_writers_own_event_precedes_its_reply_in_a_multi_and_a_close_too() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    world.ask(1, session, 1, &create("/e", &open_acl(), 1));
+    world.settle();
+    world.take();
+    world.watches.add(WatcherId(1), "/e", WatchModes::DATA);
+    world.ask(1, session, 2, &Ask::CloseSession);
+    world.settle();
+    let zxid = world.replica.last_applied().0;
+    assert_eq!(
+        world.take(),
+        [
+            Told::Event { conn: 1, zxid },
+            reply(1, 2, zxid, ErrorCode::Ok),
+            Told::Closed { conn: 1 }
+        ]
+    );
+    assert!(world.tree.get("/e").is_none());
+}
+
+/// Line 27 of the checklist: a refused write is logged and reports the zxid it took.
+#[test]
+fn a_refused_write_takes_a_zxid() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    let before = world.replica.last_proposed();
+    world.ask(1, session, 1, &set_data("/none"));
+    world.settle();
+    assert_eq!(world.take(), [reply(1, 1, before.0 + 1, ErrorCode::NoNode)]);
+    assert_eq!(world.ends.logged.last(), Some(&Zxid(before.0 + 1)));
+}
+
+/// Requests are validated against what was accepted before them, applied or not.
+#[test]
+fn a_request_sees_the_outstanding_ones_before_it() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    world.ask(1, session, 1, &create("/a", &open_acl(), 0));
+    world.ask(1, session, 2, &create("/a/b", &open_acl(), 0));
+    world.ask(1, session, 3, &create("/a", &open_acl(), 0));
+    let delete = Ask::Delete(PathVersion {
+        path: Some("/a".into()),
+        version: -1,
+    });
+    world.ask(1, session, 4, &delete);
+    world.settle();
+    let codes: Vec<i32> = world
+        .take()
+        .iter()
+        .map(|told| match told {
+            Told::Reply { err, .. } => *err,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(codes, [0, 0, -110, -111]);
+}
+
+#[test]
+fn a_session_moves_and_the_old_connection_may_not_write() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    world.connect(2, Some(session), 1000);
+    assert_eq!(
+        world.take(),
+        [
+            Told::Aborted { conn: 1 },
+            Told::Established { conn: 2, session }
+        ]
+    );
+    world.ask(1, session, 5, &create("/late", &open_acl(), 0));
+    world.settle();
+    assert_eq!(world.take(), [Told::Aborted { conn: 1 }], "no reply");
+    assert!(world.tree.get("/late").is_none());
+    world.ask(1, session, 6, &Ask::CloseSession);
+    world.settle();
+    assert!(
+        world.tree.session(session).is_some(),
+        "and it may not close the session"
+    );
+}
+
+#[test]
+fn an_expired_session_loses_its_nodes_and_its_connection() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    world.ask(1, session, 1, &create("/e", &open_acl(), 1));
+    world.settle();
+    world.take();
+    world.watches.add(WatcherId(2), "/e", WatchModes::DATA);
+    world.now_ms = 1099;
+    let mut log = Ends::default();
+    let now = world.now();
+    assert!(
+        world
+            .replica
+            .expire(now, &world.tree, 10, &mut log)
+            .is_empty(),
+        "not yet"
+    );
+    world.now_ms = 1100;
+    assert_eq!(world.replica.poll_deadline(), Some(1100));
+    let now = world.now();
+    assert_eq!(
+        world.replica.expire(now, &world.tree, 10, &mut log),
+        [session]
+    );
+    world.ask(1, session, 2, &create("/e2", &open_acl(), 1));
+    world.settle();
+    let zxid = world.replica.last_applied().0;
+    assert_eq!(
+        world.take(),
+        [
+            Told::Event {
+                conn: 2,
+                zxid: zxid - 1
+            },
+            Told::Closed { conn: 1 },
+            reply(1, 2, zxid, ErrorCode::SessionExpired)
+        ]
+    );
+    assert!(world.tree.get("/e").is_none());
+    assert!(world.tree.get("/e2").is_none());
+    world.connect(3, Some(session), 1000);
+    assert_eq!(world.take(), [Told::Refused { conn: 3 }]);
+}
+
+/// The set of ephemerals is computed when the close is validated: creations in flight included.
+#[test]
+fn a_close_takes_ephemerals_that_are_still_in_flight() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    world.ask(1, session, 1, &create("/e", &open_acl(), 1));
+    world.ask(1, session, 2, &Ask::CloseSession);
+    world.settle();
+    assert!(world.tree.get("/e").is_none());
+    assert!(world.tree.session(session).is_none());
+}
+
+#[test]
+fn session_ids_are_never_zero_and_never_given_twice() {
+    let mut world = World::new();
+    let a = world.session(1, 1000);
+    let b = world.session(2, 1000);
+    assert_ne!(a, b);
+    assert_eq!(a.0 >> 56, 1, "the server's id is the high byte");
+    // The same wall clock after a restart: the tree remembers what was given out.
+    let options = ReplicaOptions {
+        tick_ms: 100,
+        server_id: 1,
+        prep: PrepOptions::default(),
+    };
+    let now = world.now();
+    world.ask(1, a, 1, &Ask::CloseSession);
+    world.ask(2, b, 1, &Ask::CloseSession);
+    world.settle();
+    world.take();
+    world.replica = Replica::new(options, &world.tree, now);
+    let c = world.session(3, 1000);
+    assert!(c > b, "{c:?} after {b:?}");
+}
+
+/// Every session gets a full timeout after a restart.
+#[test]
+fn a_restart_gives_sessions_a_full_timeout() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    world.now_ms = 50_000;
+    let options = ReplicaOptions {
+        tick_ms: 100,
+        server_id: 1,
+        prep: PrepOptions::default(),
+    };
+    world.replica = Replica::new(options, &world.tree, world.now());
+    assert_eq!(world.replica.poll_deadline(), Some(51_100));
+    world.connect(2, Some(session), 1000);
+    assert_eq!(world.take(), [Told::Established { conn: 2, session }]);
+}
+
+#[test]
+fn a_persistent_watch_is_told_once_a_change() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    world
+        .watches
+        .add(WatcherId(5), "/a", WatchModes::PERSISTENT);
+    world.ask(1, session, 1, &create("/a", &open_acl(), 0));
+    world.ask(1, session, 2, &set_data("/a"));
+    world.settle();
+    let zxid = world.replica.last_applied().0;
+    assert_eq!(
+        world.take(),
+        [
+            Told::Event {
+                conn: 5,
+                zxid: zxid - 1
+            },
+            reply(1, 1, zxid - 1, ErrorCode::Ok),
+            Told::Event { conn: 5, zxid },
+            reply(1, 2, zxid, ErrorCode::Ok)
+        ]
+    );
+}
