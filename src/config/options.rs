@@ -205,7 +205,10 @@ pub struct Autopurge {
 
 impl Default for Autopurge {
     fn default() -> Self {
-        Self { snapshots_retained: SNAP_RETAIN_COUNT_DEFAULT, interval: PURGE_INTERVAL_DEFAULT }
+        Self {
+            snapshots_retained: SNAP_RETAIN_COUNT_DEFAULT,
+            interval: PURGE_INTERVAL_DEFAULT,
+        }
     }
 }
 
@@ -220,7 +223,10 @@ pub struct DigestAuth {
 
 impl Default for DigestAuth {
     fn default() -> Self {
-        Self { enabled: true, super_digest: None }
+        Self {
+            enabled: true,
+            super_digest: None,
+        }
     }
 }
 
@@ -229,7 +235,10 @@ impl std::fmt::Debug for DigestAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DigestAuth")
             .field("enabled", &self.enabled)
-            .field("super_digest", &self.super_digest.as_ref().map(|_| "(hidden)"))
+            .field(
+                "super_digest",
+                &self.super_digest.as_ref().map(|_| "(hidden)"),
+            )
             .finish()
     }
 }
@@ -245,7 +254,10 @@ impl FourLetterWords {
     /// Every word.
     #[must_use]
     pub fn all() -> Self {
-        Self { all: true, words: Vec::new() }
+        Self {
+            all: true,
+            words: Vec::new(),
+        }
     }
 
     /// Reads a whitelist: a comma list, blanks around entries dropped; `*` enables everything and
@@ -253,7 +265,11 @@ impl FourLetterWords {
     #[must_use]
     pub fn parse(list: &str) -> Self {
         let mut parsed = Self::default();
-        for word in list.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        for word in list
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+        {
             if word == "*" {
                 parsed.all = true;
                 break;
