@@ -1,0 +1,588 @@
+//! The commit engine: the one writer. It feeds the replica what happened and carries out what it
+//! asks, in its order.
+//!
+//! [`Engine::step`] does everything that can be done now and never waits; [`run`] is the task that
+//! calls it and sleeps in between. The task lives beside the connections on one single-threaded
+//! runtime, or on a runtime and a thread of its own beside several of them (`home.rs`).
+//!
+//! One step: what the log finished becomes durable, then committed; new requests become txns and
+//! the next frame is submitted; only then are the committed ones applied and answered, so that the
+//! disk is busy while replies are made.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ironkeeper_proto::{SessionId, Zxid};
+use ironkeeper_replica::{ConnId, Heartbeat, Now, Outlet, RecordSink, Replica, Request};
+use ironkeeper_storage::{Appended, Log, Marks, StorageError};
+use ironkeeper_tree::acl::Identities;
+use ironkeeper_tree::watch::WatcherId;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::connection::Shared;
+use crate::home::Mailboxes;
+use crate::outbox::{Handshake, Kind};
+use crate::snapshots::Snapshots;
+use crate::state::{Input, Phase, Server};
+
+/// Txns applied under one write lock: readers wait for no more than these.
+const APPLY_TXNS_MAX: usize = 256;
+
+/// Sessions expired in one step, so that a mass expiry yields to pings.
+const EXPIRE_MAX: usize = 256;
+
+/// Why the engine ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum EngineError {
+    /// The log failed: nothing may be acknowledged any more.
+    #[error("the transaction log failed; nothing was acknowledged that is not in it")]
+    Log(#[from] StorageError),
+    /// Validation and apply disagree: what is in memory cannot be trusted.
+    #[error(
+        "transaction {0} left other data than was foreseen; stopping before anybody sees it. The \
+         log holds what was acknowledged: restart, and report this"
+    )]
+    Diverged(Zxid),
+}
+
+/// What [`run`] does after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// There is more to do: step again, after letting other tasks run.
+    Again,
+    /// Sleep until woken, or until this many milliseconds have passed.
+    Wait(Option<u64>),
+    /// Everything is durable and answered, and the server is to stop.
+    Stopped,
+}
+
+pub(crate) struct Engine {
+    server: Arc<Server>,
+    replica: Replica,
+    log: LogFeed,
+    snapshots: Snapshots,
+    mailboxes: Mailboxes,
+    conns: Conns,
+    touched: Vec<Arc<Shared>>,
+    inputs: Vec<Input>,
+    backlog: VecDeque<Input>,
+    /// Highest zxid the log has made durable.
+    durable: Zxid,
+    stepped_ms: u64,
+    wall_ms: i64,
+    /// No session expires before this: the server itself was the one that stood still.
+    grace_until_ms: u64,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        server: Arc<Server>,
+        replica: Replica,
+        log: Log,
+        snapshots: Snapshots,
+        mailboxes: Mailboxes,
+    ) -> Self {
+        let durable = replica.last_proposed();
+        let stepped_ms = server.now_ms();
+        Self {
+            server,
+            replica,
+            log: LogFeed {
+                log,
+                waiting: VecDeque::new(),
+                failed: None,
+            },
+            snapshots,
+            mailboxes,
+            conns: Conns::default(),
+            touched: Vec::new(),
+            inputs: Vec::new(),
+            backlog: VecDeque::new(),
+            durable,
+            stepped_ms,
+            wall_ms: 0,
+            grace_until_ms: 0,
+        }
+    }
+
+    fn step(&mut self) -> Result<Next, EngineError> {
+        let now = self.now();
+        self.completed()?;
+        self.server.inbox.take(&mut self.inputs);
+        self.backlog.extend(self.inputs.drain(..));
+        let fed = self.feed(now);
+        self.expire(now);
+        self.submit()?;
+        // With an inline backend what was just submitted is durable already.
+        self.completed()?;
+        self.apply()?;
+        self.wake_touched();
+        self.snapshot_if_due();
+        self.log.log.tick(self.marks())?;
+        self.watch_space();
+        Ok(self.next(now, fed))
+    }
+
+    fn next(&self, now: Now, fed: bool) -> Next {
+        let idle = self.replica.last_applied() == self.replica.last_proposed();
+        if self.server.phase() == Phase::Stopping && idle && self.backlog.is_empty() {
+            return Next::Stopped;
+        }
+        if (!self.backlog.is_empty() && fed) || self.replica.has_committed() {
+            return Next::Again;
+        }
+        let expiry = self
+            .replica
+            .poll_deadline()
+            .map(|due| due.max(self.grace_until_ms));
+        let expiry_in = expiry.map(|due| due.saturating_sub(now.mono_ms));
+        let tick_in = self
+            .log
+            .log
+            .tick_in()
+            .map(|due| due.as_millis().try_into().unwrap_or(u64::MAX));
+        Next::Wait([expiry_in, tick_in].into_iter().flatten().min())
+    }
+
+    /// Time for one step. A step that comes much too late means that this process stood still; its
+    /// clients could not be heard, so nobody expires before they had a tick to speak up.
+    fn now(&mut self) -> Now {
+        let mono_ms = self.server.now_ms();
+        let tick_ms = u64::from(self.server.options.tick_time_ms);
+        let due_ms = self
+            .replica
+            .poll_deadline()
+            .unwrap_or(u64::MAX)
+            .max(self.stepped_ms);
+        if mono_ms.saturating_sub(due_ms) > tick_ms / 2 {
+            self.grace_until_ms = mono_ms + tick_ms;
+        }
+        self.stepped_ms = mono_ms;
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
+        Now {
+            mono_ms,
+            wall_ms: self.wall_ms,
+        }
+    }
+
+    /// Takes what the log finished. A standalone server is its own quorum: durable is committed.
+    fn completed(&mut self) -> Result<(), EngineError> {
+        while let Some(durable) = self.log.log.poll()? {
+            let stats = &self.server.stats;
+            stats.sync_latency_us.record(micros(durable.latency));
+            stats.group_records.record(u64::from(durable.records));
+            self.durable = self.durable.max(durable.last_zxid);
+            self.replica.handle_durable(self.durable);
+            self.replica.handle_committed(self.durable);
+        }
+        Ok(())
+    }
+
+    /// Hands waiting inputs to the replica while the log has room. True if there was room for any.
+    fn feed(&mut self, now: Now) -> bool {
+        if self.backlog.is_empty() {
+            return false;
+        }
+        self.server
+            .stats
+            .queue_records
+            .record(self.backlog.len() as u64);
+        let server = Arc::clone(&self.server);
+        let tree = server.tree();
+        let mut fed = false;
+        while self.log.has_room() {
+            let Some(input) = self.backlog.pop_front() else {
+                break;
+            };
+            fed = true;
+            match input {
+                Input::Connect {
+                    conn,
+                    session,
+                    timeout_ms,
+                } => {
+                    let id = conn.id;
+                    self.conns.insert(conn);
+                    let mut out = Outbound::new(&server, &self.conns, &mut self.touched);
+                    if session.is_none() && server.phase() == Phase::NoSpace {
+                        out.abort(id);
+                        continue;
+                    }
+                    self.replica.connect(
+                        now,
+                        &tree,
+                        id,
+                        session,
+                        timeout_ms,
+                        &mut self.log,
+                        &mut out,
+                    );
+                }
+                Input::Request(request) => {
+                    let mut out = Outbound::new(&server, &self.conns, &mut self.touched);
+                    if server.phase() == Phase::NoSpace {
+                        out.discard(&request);
+                        continue;
+                    }
+                    self.replica
+                        .propose(now, &tree, &request, &mut self.log, &mut out);
+                }
+                Input::Closed { conn, session } => {
+                    self.conns.remove(conn);
+                    if let Some(session) = session {
+                        self.replica.detach(session, conn);
+                    }
+                }
+                Input::SnapshotDone => self.snapshots.finished(),
+            }
+        }
+        fed
+    }
+
+    fn expire(&mut self, now: Now) {
+        let due = self
+            .replica
+            .poll_deadline()
+            .is_some_and(|due| due <= now.mono_ms);
+        let held = now.mono_ms < self.grace_until_ms || self.server.phase() != Phase::Serving;
+        if !due || held || !self.log.has_room() {
+            return;
+        }
+        let tree = self.server.tree();
+        let expired = self.replica.expire(now, &tree, EXPIRE_MAX, &mut self.log);
+        drop(tree);
+        for session in &expired {
+            info!("Expiring session {session}, timeout exceeded");
+        }
+        self.server
+            .stats
+            .sessions_expired
+            .fetch_add(expired.len() as u64, Ordering::Relaxed);
+    }
+
+    fn submit(&mut self) -> Result<(), EngineError> {
+        let marks = self.marks();
+        self.log.submit(marks)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks {
+            acked: self.replica.last_applied(),
+            committed: self.replica.last_committed(),
+            wall_ms: self.wall_ms,
+        }
+    }
+
+    /// Applies what is committed, a bounded batch under each write lock. Events and replies are in
+    /// their outboxes before the lock is let go.
+    fn apply(&mut self) -> Result<(), EngineError> {
+        while self.replica.has_committed() {
+            let mut tree = self.server.tree_mut();
+            let mut watches = self.server.watches.lock();
+            let mut out = Outbound::new(&self.server, &self.conns, &mut self.touched);
+            self.replica
+                .apply(&mut tree, &mut watches, &mut out, APPLY_TXNS_MAX);
+            if let Some(zxid) = self.replica.divergence() {
+                return Err(EngineError::Diverged(zxid));
+            }
+            self.server.note_applied(self.replica.last_applied());
+        }
+        Ok(())
+    }
+
+    fn wake_touched(&mut self) {
+        self.mailboxes.deliver(&mut self.touched);
+    }
+
+    fn snapshot_if_due(&mut self) {
+        let logged = self.replica.take_logged();
+        if self.snapshots.is_due(logged) {
+            let image = self.server.tree().image();
+            self.snapshots.start(image);
+        }
+    }
+
+    /// Writes stop, and only they, while the log cannot get room for more.
+    fn watch_space(&self) {
+        match (self.server.phase(), self.log.log.space_low()) {
+            (Phase::Serving, Some(low)) => {
+                let reason = low.reason;
+                error!(
+                    "no room for the log ({reason}): refusing writes until there is, reads go on"
+                );
+                self.server.enter(Phase::NoSpace);
+            }
+            (Phase::NoSpace, None) => {
+                warn!("there is room for the log again; accepting writes");
+                self.server.enter(Phase::Serving);
+            }
+            _ => {}
+        }
+    }
+
+    /// The clean end of the log; without it the next start is a recovery.
+    fn close(self) -> Result<(), EngineError> {
+        let marks = self.marks();
+        self.log.log.close(marks)?;
+        self.snapshots.close();
+        Ok(())
+    }
+}
+
+/// Runs the engine until the server stops or the log fails.
+pub(crate) async fn run(mut engine: Engine) -> Result<(), EngineError> {
+    let wake = engine.server.inbox.wake().clone();
+    let mut completions = Completions::default();
+    let timer = tokio::time::sleep(Duration::ZERO);
+    tokio::pin!(timer);
+    loop {
+        match engine.step()? {
+            Next::Stopped => return engine.close(),
+            Next::Again => tokio::task::yield_now().await,
+            Next::Wait(wait_ms) => {
+                completions.follow(&engine.log.log);
+                if let Some(wait_ms) = wait_ms {
+                    let due = Instant::now() + Duration::from_millis(wait_ms);
+                    // A timer that fires too early costs one step; resetting it costs every step.
+                    if timer.is_elapsed() || timer.deadline() > due {
+                        timer.as_mut().reset(due);
+                    }
+                }
+                tokio::select! {
+                    biased;
+                    () = wake.wait() => {}
+                    () = completions.ready() => {}
+                    () = &mut timer, if wait_ms.is_some() => {}
+                }
+            }
+        }
+    }
+}
+
+/// The descriptor on which the log announces completions, if its backend has one.
+#[derive(Default)]
+struct Completions {
+    generation: Option<u32>,
+    fd: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Completions {
+    /// Registers the descriptor anew when the log has changed it.
+    fn follow(&mut self, log: &Log) {
+        let generation = Some(log.completion_generation());
+        if self.generation == generation {
+            return;
+        }
+        self.generation = generation;
+        self.fd = log
+            .completion_fd()
+            .and_then(|fd| fd.try_clone_to_owned().ok())
+            .and_then(|fd| AsyncFd::with_interest(fd, tokio::io::Interest::READABLE).ok());
+    }
+
+    async fn ready(&self) {
+        match &self.fd {
+            None => std::future::pending().await,
+            Some(fd) => {
+                if let Ok(mut ready) = fd.readable().await {
+                    ready.clear_ready();
+                }
+            }
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The log as the replica sees it: records that do not fit wait here, in order, for the disk.
+struct LogFeed {
+    log: Log,
+    waiting: VecDeque<(Zxid, Box<[u8]>)>,
+    failed: Option<StorageError>,
+}
+
+impl LogFeed {
+    /// Whether further requests may become records.
+    fn has_room(&self) -> bool {
+        self.waiting.is_empty() && self.failed.is_none()
+    }
+
+    /// Starts a durable write of what was gathered, unless one is under way.
+    fn submit(&mut self, marks: Marks) -> Result<(), EngineError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error.into());
+        }
+        self.log.submit(marks)?;
+        while let Some((zxid, record)) = self.waiting.front() {
+            if self.log.append(*zxid, record)? == Appended::Full {
+                break;
+            }
+            self.waiting.pop_front();
+            if self.waiting.is_empty() {
+                self.log.submit(marks)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RecordSink for LogFeed {
+    fn append(&mut self, zxid: Zxid, record: &[u8]) {
+        if !self.waiting.is_empty() {
+            self.waiting.push_back((zxid, record.into()));
+            return;
+        }
+        match self.log.append(zxid, record) {
+            Ok(Appended::Staged) => {}
+            Ok(Appended::Full) => self.waiting.push_back((zxid, record.into())),
+            // The step ends at `submit`, before anything after this is acknowledged.
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+    }
+}
+
+/// The connections that asked for a session, by the place they have in the watch table.
+#[derive(Debug, Default)]
+struct Conns(Vec<Option<Arc<Shared>>>);
+
+impl Conns {
+    fn insert(&mut self, shared: Arc<Shared>) {
+        let slot = shared.id.watcher.0 as usize;
+        if slot >= self.0.len() {
+            self.0.resize(slot + 1, None);
+        }
+        self.0[slot] = Some(shared);
+    }
+
+    fn remove(&mut self, conn: ConnId) {
+        if self.get(conn).is_some() {
+            self.0[conn.watcher.0 as usize] = None;
+        }
+    }
+
+    fn get(&self, conn: ConnId) -> Option<&Arc<Shared>> {
+        self.watcher(conn.watcher)
+            .filter(|shared| shared.id == conn)
+    }
+
+    fn watcher(&self, watcher: WatcherId) -> Option<&Arc<Shared>> {
+        self.0.get(watcher.0 as usize)?.as_ref()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.0.iter().flatten()
+    }
+}
+
+/// The way out: outboxes of connections, which are woken once a step.
+struct Outbound<'a> {
+    server: &'a Server,
+    conns: &'a Conns,
+    touched: &'a mut Vec<Arc<Shared>>,
+    now_us: u64,
+}
+
+impl<'a> Outbound<'a> {
+    fn new(server: &'a Server, conns: &'a Conns, touched: &'a mut Vec<Arc<Shared>>) -> Self {
+        Self {
+            server,
+            conns,
+            touched,
+            now_us: server.now_us(),
+        }
+    }
+
+    fn touch(&mut self, shared: Option<&Arc<Shared>>, change: impl FnOnce(&Shared) -> bool) {
+        if let Some(shared) = shared
+            && change(shared)
+        {
+            self.touched.push(Arc::clone(shared));
+        }
+    }
+}
+
+impl Outlet for Outbound<'_> {
+    fn reply(&mut self, conn: ConnId, received_us: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+        let stats = &self.server.stats;
+        stats.outstanding.fetch_sub(1, Ordering::Relaxed);
+        stats
+            .update_latency_us
+            .record(self.now_us.saturating_sub(received_us));
+        self.touch(self.conns.get(conn), |shared| {
+            shared.outbox.push(Kind::Reply, encode)
+        });
+    }
+
+    fn event(&mut self, watcher: WatcherId, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.touch(self.conns.watcher(watcher), |shared| {
+            shared.outbox.push(Kind::Event, encode)
+        });
+    }
+
+    fn may_see(&self, watcher: WatcherId, permitted: impl FnOnce(&Identities) -> bool) -> bool {
+        self.conns
+            .watcher(watcher)
+            .is_some_and(|shared| permitted(&shared.identities.lock()))
+    }
+
+    fn established(
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        timeout_ms: u32,
+        heartbeat: Heartbeat,
+    ) {
+        let handshake = Handshake::Established {
+            session,
+            timeout_ms,
+            heartbeat,
+        };
+        self.handshake(conn, handshake);
+    }
+
+    fn refused(&mut self, conn: ConnId) {
+        self.handshake(conn, Handshake::Refused);
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        let shared = self.conns.get(conn);
+        self.touch(shared, |shared| {
+            shared.outbox.with(|parcel| parcel.close = true)
+        });
+    }
+
+    fn abort(&mut self, conn: ConnId) {
+        let shared = self.conns.get(conn);
+        self.touch(shared, |shared| {
+            shared.outbox.with(|parcel| parcel.abort = true)
+        });
+    }
+
+    fn discard(&mut self, request: &Request) {
+        self.server
+            .stats
+            .outstanding
+            .fetch_sub(1, Ordering::Relaxed);
+        self.abort(request.conn);
+    }
+}
+
+impl Outbound<'_> {
+    fn handshake(&mut self, conn: ConnId, handshake: Handshake) {
+        let shared = self.conns.get(conn);
+        self.touch(shared, |s| {
+            s.outbox.with(|parcel| parcel.handshake = Some(handshake))
+        });
+    }
+}

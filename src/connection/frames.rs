@@ -1,0 +1,250 @@
+//! Requests of an established session: to the engine, answered here, or refused.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ironkeeper_proto::frame::{self, BadLength, Split};
+use ironkeeper_proto::{AuthPacket, ErrorCode, OpCode, Reader, Record, RequestHeader, Xid, Zxid};
+use ironkeeper_replica::Request;
+use ironkeeper_tree::acl::{AuthOutcome, Identities};
+
+use super::locals::{Local, ReadGuard, Task};
+use super::{Connection, Talk};
+use crate::state::Input;
+
+/// The frames of one read: bodies that outlive it share one copy, made when the first one does.
+struct Chunk<'b> {
+    bytes: &'b [u8],
+    copy: Option<Bytes>,
+}
+
+impl Chunk<'_> {
+    fn keep(&mut self, start: usize, end: usize) -> Bytes {
+        self.copy
+            .get_or_insert_with(|| Bytes::copy_from_slice(self.bytes))
+            .slice(start..end)
+    }
+}
+
+impl<'a> Connection<'a> {
+    /// Handles every whole frame in `bytes`, unless back-pressure says to wait. Returns the bytes
+    /// done with.
+    pub(super) fn frames(&mut self, bytes: &[u8]) -> usize {
+        let Talk::Open { heartbeat, .. } = &self.talk else {
+            return 0;
+        };
+        let started = Instant::now();
+        heartbeat.touch(self.server.now_ms());
+        let mut chunk = Chunk { bytes, copy: None };
+        let mut guard = ReadGuard::default();
+        let mut at = 0;
+        let mut received = 0;
+        let mut reads = 0;
+        while !self.deaf {
+            if self.is_too_busy() {
+                self.stalled = at < bytes.len();
+                break;
+            }
+            let rest = bytes.get(at..).unwrap_or_default();
+            match frame::split(rest, self.server.options.jute_max_buffer) {
+                Ok(Split::Incomplete { .. }) => break,
+                Err(BadLength { length, .. }) => {
+                    self.refuse_length(length);
+                    break;
+                }
+                Ok(Split::Frame { body, .. }) => {
+                    let end = at + frame::PREFIX_BYTES + body.len();
+                    received += 1;
+                    reads += u64::from(self.request(body, end, &mut chunk, &mut guard));
+                    at = end;
+                }
+            }
+        }
+        drop(guard);
+        self.server
+            .stats
+            .packets_received
+            .fetch_add(received, Ordering::Relaxed);
+        self.shared.received.fetch_add(received, Ordering::Relaxed);
+        if reads > 0 {
+            let elapsed = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.server.stats.read_latency_us.record_n(elapsed, reads);
+        }
+        at
+    }
+
+    /// Whether this connection has to wait for replies before it may ask for more
+    /// (`globalOutstandingLimit`, client-protocol 13). One request is always let in.
+    fn is_too_busy(&self) -> bool {
+        let limit = self.server.options.global_outstanding_limit;
+        let own = self.unanswered();
+        own > 0 && (own >= limit || self.server.stats.outstanding.load(Ordering::Relaxed) >= limit)
+    }
+
+    /// Requests taken and not answered yet.
+    pub(super) fn unanswered(&self) -> usize {
+        usize::try_from(self.submitted - self.replied).unwrap_or(usize::MAX) + self.locals.len()
+    }
+
+    /// One request. True if it was a read answered on the spot.
+    fn request(
+        &mut self,
+        frame: &[u8],
+        end: usize,
+        chunk: &mut Chunk<'_>,
+        guard: &mut ReadGuard<'a>,
+    ) -> bool {
+        let mut reader = Reader::new(frame);
+        let Ok(header) = RequestHeader::decode(&mut reader) else {
+            // Shorter than a request header.
+            self.abort();
+            return false;
+        };
+        let xid = header.xid;
+        let body = reader.rest();
+        let start = end - body.len();
+        match header.op_code() {
+            Some(op) if !op.is_client_request() => self.unknown(xid, guard),
+            None => self.unknown(xid, guard),
+            Some(OpCode::Auth) => self.authenticate(xid, body, guard),
+            Some(OpCode::Sasl) => self.sasl(xid, body, guard),
+            Some(op) if op.is_write() => {
+                let body = chunk.keep(start, end);
+                self.submit(xid, op, body);
+                if op == OpCode::CloseSession {
+                    // What is pipelined behind it gets no reply.
+                    self.deaf = true;
+                }
+            }
+            Some(op) => {
+                if op == OpCode::Ping && self.unanswered() == 0 && self.output.is_empty() {
+                    self.trim();
+                }
+                if self.unanswered() == 0 {
+                    self.answer(xid, op, body, &Arc::clone(&self.identities), guard);
+                    return true;
+                }
+                let body = chunk.keep(start, end);
+                let identities = Arc::clone(&self.identities);
+                self.locals.push_back(Local {
+                    after: self.submitted,
+                    xid,
+                    task: Task::Read {
+                        op,
+                        body,
+                        identities,
+                    },
+                });
+            }
+        }
+        false
+    }
+
+    fn submit(&mut self, xid: Xid, op: OpCode, body: Bytes) {
+        let Talk::Open { session, .. } = self.talk else {
+            return;
+        };
+        self.submitted += 1;
+        self.server
+            .stats
+            .outstanding
+            .fetch_add(1, Ordering::Relaxed);
+        self.inputs.push(Input::Request(Request {
+            conn: self.shared.id,
+            session,
+            xid,
+            op,
+            body,
+            identities: Arc::clone(&self.identities),
+            received_us: self.server.now_us(),
+        }));
+    }
+
+    /// An operation that clients may not ask for: refused after everything before it, then EOF.
+    fn unknown(&mut self, xid: Xid, guard: &mut ReadGuard<'a>) {
+        let reply = Task::Header {
+            zxid: Some(Zxid::NONE),
+            err: ErrorCode::Unimplemented,
+            body: &[],
+        };
+        self.local(xid, reply, guard);
+        self.finish();
+    }
+
+    /// An auth packet counts for every later frame; its reply keeps its place in the order.
+    fn authenticate(&mut self, xid: Xid, body: &[u8], guard: &mut ReadGuard<'a>) {
+        let Ok(packet) = AuthPacket::from_prefix(body) else {
+            self.abort();
+            return;
+        };
+        let mut identities = Identities::clone(&self.identities);
+        let outcome = identities.authenticate(
+            &self.server.acl_rules,
+            self.shared.peer.ip(),
+            packet.scheme.as_deref(),
+            packet.auth,
+        );
+        let err = match outcome {
+            AuthOutcome::Accepted => {
+                self.identities = Arc::new(identities);
+                *self.shared.identities.lock() = Arc::clone(&self.identities);
+                ErrorCode::Ok
+            }
+            AuthOutcome::Failed => ErrorCode::AuthFailed,
+        };
+        self.local(
+            xid,
+            Task::Header {
+                zxid: Some(Zxid::ZERO),
+                err,
+                body: &[],
+            },
+            guard,
+        );
+        if err != ErrorCode::Ok {
+            self.server
+                .stats
+                .auth_failed
+                .fetch_add(1, Ordering::Relaxed);
+            self.finish();
+        }
+    }
+
+    /// A server without SASL answers any token with a null one; a null token ends the connection
+    /// (client-protocol 11.1).
+    fn sasl(&mut self, xid: Xid, body: &[u8], guard: &mut ReadGuard<'a>) {
+        const NULL_TOKEN: &[u8] = &(-1_i32).to_be_bytes();
+        match Reader::new(body).buffer() {
+            Ok(Some(_)) => {
+                let reply = Task::Header {
+                    zxid: Some(Zxid::ZERO),
+                    err: ErrorCode::Ok,
+                    body: NULL_TOKEN,
+                };
+                self.local(xid, reply, guard);
+            }
+            Ok(None) | Err(_) => self.abort(),
+        }
+    }
+
+    /// A reply that needs no tree, in its place in the order.
+    fn local(&mut self, xid: Xid, task: Task, guard: &mut ReadGuard<'a>) {
+        if self.unanswered() == 0 {
+            self.perform(xid, task, guard);
+        } else {
+            self.locals.push_back(Local {
+                after: self.submitted,
+                xid,
+                task,
+            });
+        }
+    }
+
+    /// Closes over a frame length outside 0..=`jute.maxbuffer`, as Apache words it.
+    pub(super) fn refuse_length(&mut self, length: i32) {
+        tracing::warn!(peer = %self.shared.peer, "Len error {length}, closing the connection");
+        self.abort();
+    }
+}

@@ -1,0 +1,145 @@
+//! The first bytes of a connection: a four-letter word, or a ConnectRequest.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ironkeeper_proto::frame::{self, BadLength, Split};
+use ironkeeper_proto::{ConnectRequest, ConnectResponse, Record};
+use ironkeeper_replica::session_password;
+use tracing::{debug, info};
+
+use super::{Connection, Talk};
+use crate::admin;
+use crate::outbox::Handshake;
+use crate::state::Input;
+
+impl Connection<'_> {
+    /// Looks at the start of the conversation; returns the bytes done with.
+    pub(super) fn greet(&mut self, bytes: &[u8]) -> usize {
+        let Some(word) = bytes.first_chunk::<4>() else {
+            return 0;
+        };
+        if let Some(command) = admin::Command::parse(*word) {
+            self.server
+                .stats
+                .packets_received
+                .fetch_add(1, Ordering::Relaxed);
+            self.shared.received.fetch_add(1, Ordering::Relaxed);
+            self.output
+                .extend_from_slice(admin::answer(self.server, command).as_bytes());
+            self.finish();
+            return bytes.len();
+        }
+        match frame::split(bytes, self.server.options.jute_max_buffer) {
+            Err(BadLength { length, .. }) => {
+                self.refuse_length(length);
+                0
+            }
+            Ok(Split::Incomplete { .. }) => 0,
+            Ok(Split::Frame { body, .. }) => {
+                self.server
+                    .stats
+                    .packets_received
+                    .fetch_add(1, Ordering::Relaxed);
+                self.shared.received.fetch_add(1, Ordering::Relaxed);
+                self.connect(body);
+                frame::PREFIX_BYTES + body.len()
+            }
+        }
+    }
+
+    /// The server's decisions about a ConnectRequest, in their order (client-protocol 2.3).
+    fn connect(&mut self, body: &[u8]) {
+        let server = self.server;
+        let options = &server.options;
+        let Ok(request) = ConnectRequest::from_prefix(body) else {
+            self.abort();
+            return;
+        };
+        if !server.is_serving() {
+            server
+                .stats
+                .closed_while_not_serving
+                .fetch_add(1, Ordering::Relaxed);
+            debug!(peer = %self.shared.peer, "refusing a session: the server is not serving");
+            self.abort();
+            return;
+        }
+        let applied = server.last_applied();
+        if request.last_zxid_seen > applied {
+            info!(
+                peer = %self.shared.peer,
+                "refusing session request: the client has seen zxid 0x{:x}, our last zxid is \
+                 0x{:x}; the client must try another server",
+                request.last_zxid_seen.0, applied.0
+            );
+            self.abort();
+            return;
+        }
+        server
+            .stats
+            .connection_requests
+            .fetch_add(1, Ordering::Relaxed);
+        let timeout_ms = u32::try_from(request.timeout_ms).unwrap_or(0).clamp(
+            options.min_session_timeout_ms,
+            options.max_session_timeout_ms,
+        );
+        let read_only_field = request.read_only.is_some();
+        self.talk = Talk::Waiting { read_only_field };
+        let session = Some(request.session).filter(|session| session.0 != 0);
+        if let Some(session) = session {
+            server
+                .stats
+                .connection_revalidations
+                .fetch_add(1, Ordering::Relaxed);
+            // Checked before the engine closes whoever holds the session: a wrong password must
+            // not disturb the legitimate connection.
+            if request.password != Some(&session_password(session)[..]) {
+                self.established(Handshake::Refused);
+                return;
+            }
+        }
+        self.inputs.push(Input::Connect {
+            conn: Arc::clone(self.shared),
+            session,
+            timeout_ms,
+        });
+    }
+
+    /// The engine has decided about the session.
+    pub(super) fn established(&mut self, handshake: Handshake) {
+        let Talk::Waiting { read_only_field } = self.talk else {
+            return;
+        };
+        let read_only = read_only_field.then_some(false);
+        let start = self.output.len();
+        match handshake {
+            Handshake::Established {
+                session,
+                timeout_ms,
+                heartbeat,
+            } => {
+                let timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
+                let password = session_password(session);
+                let response = ConnectResponse {
+                    protocol_version: 0,
+                    timeout_ms,
+                    session,
+                    password: Some(&password),
+                    read_only,
+                };
+                frame::write_record(&mut self.output, &response);
+                self.shared.session.store(session.0, Ordering::Relaxed);
+                self.talk = Talk::Open { session, heartbeat };
+                self.greeting_deadline = None;
+                debug!(peer = %self.shared.peer, session = %session, "session established");
+            }
+            Handshake::Refused => {
+                frame::write_record(&mut self.output, &ConnectResponse::refused(read_only));
+                self.finish();
+                debug!(peer = %self.shared.peer, "session refused: unknown, expired or not its own");
+            }
+        }
+        self.count_sent(1, self.output.len() - start);
+    }
+}

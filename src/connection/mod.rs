@@ -1,0 +1,351 @@
+//! One client connection: a task that reads frames, answers reads itself, hands writes to the
+//! commit engine, and writes replies and events in the order the protocol promises.
+//!
+//! ```text
+//! socket -> frames -> writes: one batch to the engine        (frames.rs)
+//!                  -> reads:  answered under one read guard, or queued behind this connection's
+//!                             own unanswered writes          (locals.rs)
+//! outbox (replies, events, filled by the engine) -> output -> socket
+//! ```
+//!
+//! Invariants: replies leave in the order of their requests; an event leaves before any reply that
+//! shows what it announces; `replied <= submitted`; an idle connection keeps no buffer worth
+//! mentioning; nothing here waits for another connection.
+
+mod drain;
+mod frames;
+mod handshake;
+mod locals;
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use ironkeeper_proto::SessionId;
+use ironkeeper_replica::{ConnId, Heartbeat};
+use ironkeeper_tree::acl::Identities;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use self::locals::Local;
+use crate::outbox::{Outbox, Parcel};
+use crate::state::{Input, Server};
+use crate::wake::Wake;
+
+/// Output that may wait for a client to read before this connection stops reading requests.
+const OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// Replies and events that may wait for a client that does not read at all, beyond which its
+/// connection is closed. A reply is never larger than a node or a list of children, and those
+/// outgrow this only in trees whose clients raise their own limits as well.
+const OUTBOX_BYTES_MAX: usize = 64 << 20;
+
+/// What one read takes from a socket at most.
+const READ_BYTES: usize = 64 << 10;
+
+thread_local! {
+    // Idle connections hold no read buffer: bytes that are not a whole frame yet are copied away.
+    static SCRATCH: std::cell::RefCell<Box<[u8]>> =
+        std::cell::RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// The half of a connection that others see: the engine, four-letter words, the accept loop.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) id: ConnId,
+    pub(crate) peer: SocketAddr,
+    /// Which runtime the connection lives on.
+    pub(crate) runtime: usize,
+    pub(crate) outbox: Outbox,
+    pub(crate) wake: Wake,
+    /// The identities of this moment: who may see a watch event.
+    pub(crate) identities: Mutex<Arc<Identities>>,
+    session: AtomicI64,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) queued: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn new(id: ConnId, peer: SocketAddr, runtime: usize) -> Self {
+        Self {
+            id,
+            peer,
+            runtime,
+            outbox: Outbox::new(OUTBOX_BYTES_MAX),
+            wake: Wake::default(),
+            identities: Mutex::new(Arc::new(Identities::of_peer(peer.ip()))),
+            session: AtomicI64::new(0),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            queued: AtomicUsize::new(0),
+        }
+    }
+
+    /// The session this connection serves, once it has one.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        Some(SessionId(self.session.load(Ordering::Relaxed))).filter(|session| session.0 != 0)
+    }
+}
+
+/// How far the conversation is.
+#[derive(Debug)]
+enum Talk {
+    /// Nothing decided: a four-letter word or a ConnectRequest comes.
+    Greeting,
+    /// The engine decides about the session.
+    Waiting { read_only_field: bool },
+    /// Requests.
+    Open {
+        session: SessionId,
+        heartbeat: Heartbeat,
+    },
+}
+
+/// How the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// At once, nothing more is sent.
+    Abort,
+    /// After everything owed has been written; the client then sees an orderly end.
+    Flush,
+}
+
+struct Connection<'a> {
+    server: &'a Arc<Server>,
+    shared: &'a Arc<Shared>,
+    stream: TcpStream,
+    talk: Talk,
+    identities: Arc<Identities>,
+    /// Bytes read that are not a whole frame yet, or that wait for back-pressure to end.
+    input: Vec<u8>,
+    output: Vec<u8>,
+    written: usize,
+    parcel: Parcel,
+    /// Requests answered here that wait for replies to earlier writes.
+    locals: VecDeque<Local>,
+    /// Requests handed to the engine, and replies to them that came back.
+    submitted: u64,
+    replied: u64,
+    inputs: Vec<Input>,
+    /// No further frame is looked at.
+    deaf: bool,
+    /// The client has closed its side.
+    eof: bool,
+    /// Frames wait in `input` until replies make room.
+    stalled: bool,
+    end: Option<End>,
+    greeting_deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<Shared>) {
+    let deadline = tokio::time::sleep(server.options.sessionless_timeout);
+    let mut connection = Connection {
+        server,
+        shared,
+        stream,
+        talk: Talk::Greeting,
+        identities: Arc::clone(&shared.identities.lock()),
+        input: Vec::new(),
+        output: Vec::new(),
+        written: 0,
+        parcel: Parcel::default(),
+        locals: VecDeque::new(),
+        submitted: 0,
+        replied: 0,
+        inputs: Vec::new(),
+        deaf: false,
+        eof: false,
+        stalled: false,
+        end: None,
+        greeting_deadline: Some(Box::pin(deadline)),
+    };
+    let end = poll_fn(|cx| connection.poll(cx)).await;
+    let session = shared.session();
+    server.watches.lock().remove_watcher(shared.id.watcher);
+    if !matches!(connection.talk, Talk::Greeting) {
+        server.inbox.push(Input::Closed {
+            conn: shared.id,
+            session,
+        });
+    }
+    debug!(peer = %shared.peer, session = ?session, ?end, "connection closed");
+    if end == End::Flush {
+        drain::drain(connection.stream).await;
+    }
+}
+
+impl Connection<'_> {
+    /// Everything that can be done now. Ready when the connection has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        // Two rounds: what the first one read may already be answered. More would starve others.
+        for _ in 0..2 {
+            let mut busy = self.shared.wake.poll(cx).is_ready();
+            if busy {
+                self.collect();
+                self.resume();
+            }
+            if self.end != Some(End::Abort) {
+                busy |= self.poll_read(cx);
+            }
+            if self.poll_write(cx).is_err() {
+                self.end = Some(End::Abort);
+            }
+            match self.end {
+                Some(End::Abort) => return Poll::Ready(End::Abort),
+                Some(End::Flush) if self.output.is_empty() && self.locals.is_empty() => {
+                    return Poll::Ready(End::Flush);
+                }
+                _ => {}
+            }
+            if self.poll_greeting_deadline(cx).is_ready() {
+                self.server
+                    .stats
+                    .sessionless_expired
+                    .fetch_add(1, Ordering::Relaxed);
+                return Poll::Ready(End::Abort);
+            }
+            if !busy {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads once, if the connection may, and looks at the frames. True if anything was read.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.eof || self.stalled || self.output.len() - self.written > OUTPUT_BYTES_MAX {
+            return false;
+        }
+        if matches!(self.talk, Talk::Waiting { .. }) && self.input.len() >= READ_BYTES {
+            return false;
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => false,
+                Poll::Ready(Err(_)) => {
+                    self.end = Some(End::Abort);
+                    true
+                }
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                    // The client is gone, or at least will ask for nothing more.
+                    self.eof = true;
+                    if self.end.is_none() {
+                        self.end = Some(End::Abort);
+                    }
+                    true
+                }
+                Poll::Ready(Ok(())) => {
+                    self.received(buffer.filled());
+                    true
+                }
+            }
+        })
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        self.server
+            .stats
+            .bytes_received
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if self.deaf {
+            return;
+        }
+        if self.input.is_empty() {
+            let used = self.look_at(bytes);
+            self.input
+                .extend_from_slice(bytes.get(used..).unwrap_or_default());
+        } else {
+            self.input.extend_from_slice(bytes);
+            self.resume();
+        }
+    }
+
+    /// Looks at what waits in `input` again.
+    fn resume(&mut self) {
+        if self.input.is_empty() && !self.stalled {
+            return;
+        }
+        self.stalled = false;
+        let input = std::mem::take(&mut self.input);
+        let used = self.look_at(&input);
+        let mut input = input;
+        // Whatever `look_at` left comes first; nothing was added to `input` meanwhile.
+        input.drain(..used);
+        self.input = input;
+    }
+
+    /// Handles every whole frame in `bytes`; returns how many bytes are done with.
+    fn look_at(&mut self, bytes: &[u8]) -> usize {
+        if self.deaf {
+            return bytes.len();
+        }
+        let used = match self.talk {
+            Talk::Greeting => self.greet(bytes),
+            Talk::Waiting { .. } => 0,
+            Talk::Open { .. } => self.frames(bytes),
+        };
+        self.server.inbox.push_all(&mut self.inputs);
+        if self.deaf { bytes.len() } else { used }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        while self.written < self.output.len() {
+            let rest = self.output.get(self.written..).unwrap_or_default();
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Ready(written) => self.written += written?,
+                Poll::Pending => return Ok(()),
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        if self.output.capacity() > READ_BYTES {
+            self.output = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn poll_greeting_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = &mut self.greeting_deadline else {
+            return Poll::Pending;
+        };
+        ready!(deadline.as_mut().poll(cx));
+        self.greeting_deadline = None;
+        if matches!(self.talk, Talk::Open { .. }) {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+
+    /// Takes no more input and closes once everything owed is written.
+    fn finish(&mut self) {
+        self.deaf = true;
+        self.end.get_or_insert(End::Flush);
+    }
+
+    /// Closes at once.
+    fn abort(&mut self) {
+        self.deaf = true;
+        self.end = Some(End::Abort);
+    }
+
+    /// Gives back buffers that only a busy connection needs.
+    fn trim(&mut self) {
+        self.input.shrink_to_fit();
+        self.output.shrink_to_fit();
+        self.locals.shrink_to_fit();
+        self.inputs.shrink_to_fit();
+        self.parcel = Parcel::default();
+        self.shared.outbox.trim();
+    }
+}

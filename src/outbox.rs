@@ -1,0 +1,148 @@
+//! What the commit engine owes one connection: replies and watch events, in the order they arose.
+//!
+//! The engine fills an outbox under its small lock while it applies; the connection's task swaps it
+//! against an empty one and writes. Events of a txn are in here before the tree's write lock is let
+//! go, so a reader that then takes the read guard finds every event that announces what it sees.
+
+use parking_lot::Mutex;
+
+use ironkeeper_proto::SessionId;
+use ironkeeper_replica::Heartbeat;
+
+/// What a stretch of outbox bytes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The reply to the oldest unanswered request that went to the engine.
+    Reply,
+    /// A watch event.
+    Event,
+    /// Written already, ahead of its turn.
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) end: usize,
+    pub(crate) kind: Kind,
+}
+
+/// How a handshake ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Handshake {
+    Established {
+        session: SessionId,
+        timeout_ms: u32,
+        heartbeat: Heartbeat,
+    },
+    Refused,
+}
+
+/// The content of an [`Outbox`]; the connection keeps an emptied one to swap in.
+#[derive(Debug, Default)]
+pub(crate) struct Parcel {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) handshake: Option<Handshake>,
+    /// No more will come: flush what is here, then close the connection.
+    pub(crate) close: bool,
+    /// Close at once and flush nothing: the client does not read, or the session moved away.
+    pub(crate) abort: bool,
+    notified: bool,
+}
+
+impl Parcel {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.marks.is_empty() && self.handshake.is_none() && !self.close && !self.abort
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.marks.clear();
+        // One huge reply must not pin its memory to the connection for ever.
+        self.bytes.shrink_to(RETAINED_BYTES);
+        self.handshake = None;
+        self.close = false;
+        self.abort = false;
+        self.notified = false;
+    }
+}
+
+/// Capacity that a busy connection's outbox keeps between batches; a ping on an idle connection
+/// gives it back ([`Outbox::trim`]).
+const RETAINED_BYTES: usize = 64 << 10;
+
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    parcel: Mutex<Parcel>,
+    bytes_max: usize,
+}
+
+impl Outbox {
+    /// An empty outbox; more than `bytes_max` unread bytes abort the connection.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            parcel: Mutex::new(Parcel::default()),
+            bytes_max,
+        }
+    }
+
+    /// Changes the parcel. Returns true when the connection has to be woken for it.
+    pub(crate) fn with(&self, change: impl FnOnce(&mut Parcel)) -> bool {
+        let mut parcel = self.parcel.lock();
+        if parcel.abort {
+            return false;
+        }
+        change(&mut parcel);
+        if parcel.bytes.len() > self.bytes_max {
+            parcel.bytes = Vec::new();
+            parcel.marks = Vec::new();
+            parcel.abort = true;
+        }
+        !std::mem::replace(&mut parcel.notified, true)
+    }
+
+    /// Appends one frame that `encode` writes behind its length prefix.
+    pub(crate) fn push(&self, kind: Kind, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.with(|parcel| {
+            encode(&mut parcel.bytes);
+            parcel.marks.push(Mark {
+                end: parcel.bytes.len(),
+                kind,
+            });
+        })
+    }
+
+    /// Swaps the content against `empty`, which must be clear.
+    pub(crate) fn take(&self, empty: &mut Parcel) {
+        debug_assert!(
+            empty.is_empty(),
+            "a parcel still holds what was not written"
+        );
+        std::mem::swap(&mut *self.parcel.lock(), empty);
+    }
+
+    /// Appends what has arrived since to `parcel`.
+    pub(crate) fn take_more(&self, parcel: &mut Parcel) {
+        let mut mine = self.parcel.lock();
+        let base = parcel.bytes.len();
+        parcel.bytes.append(&mut mine.bytes);
+        let marks = mine.marks.drain(..);
+        parcel.marks.extend(marks.map(|mark| Mark {
+            end: base + mark.end,
+            kind: mark.kind,
+        }));
+        parcel.handshake = mine.handshake.take().or(parcel.handshake.take());
+        parcel.close |= std::mem::take(&mut mine.close);
+        parcel.abort |= std::mem::take(&mut mine.abort);
+        mine.notified = false;
+    }
+
+    /// Gives back the memory of an empty outbox.
+    pub(crate) fn trim(&self) {
+        let mut parcel = self.parcel.lock();
+        if parcel.is_empty() {
+            parcel.bytes.shrink_to_fit();
+            parcel.marks.shrink_to_fit();
+        }
+    }
+}

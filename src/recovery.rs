@@ -1,0 +1,282 @@
+//! From a data directory to a running state: newest whole snapshot, then the log above it.
+//!
+//! Strict, because both are exact: a txn that does not fit the tree, or whose digest is not the
+//! tree's, means damage, and the server does not start on it.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ironkeeper_proto::{DecodeError, Zxid, decode_record};
+use ironkeeper_replica::{Logged, Now, Replica, ReplicaOptions};
+use ironkeeper_storage::io::Disk;
+use ironkeeper_storage::snapshot::{SnapshotDir, SnapshotError};
+use ironkeeper_storage::{Backend, Log, StorageError, Store, StoreOptions};
+use ironkeeper_tree::prep::PrepOptions;
+use ironkeeper_tree::{Anomaly, DigestCheck, Tree};
+use tracing::{info, warn};
+
+use crate::config::Options;
+use crate::config::options::{LogBackend, RecoveryMode};
+use crate::image_file;
+use crate::state::Server;
+
+/// Recovery that takes longer than this says how far it is.
+const QUIET_TIME: Duration = Duration::from_secs(2);
+
+/// Time between two words about progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Everything that serving needs.
+pub(crate) struct Recovered {
+    pub(crate) replica: Replica,
+    pub(crate) log: Log,
+    pub(crate) store: Store,
+    pub(crate) snapshots: Arc<SnapshotDir>,
+    /// What was replayed: the next start would have to replay it again.
+    pub(crate) replayed: Logged,
+    /// One sentence for the operator.
+    pub(crate) summary: String,
+}
+
+/// Why the data could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum RecoveryError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}
+
+/// Why a record that the log vouches for was not applied.
+#[derive(Debug, thiserror::Error)]
+enum RecordError {
+    #[error("the record of {zxid} is whole but makes no transaction")]
+    Undecodable { zxid: Zxid, source: DecodeError },
+    #[error(
+        "transaction {zxid} does not fit the data before it ({anomaly:?}); the snapshot or the log \
+         is not what was written"
+    )]
+    Unfit { zxid: Zxid, anomaly: Anomaly },
+    #[error(
+        "after transaction {zxid} the data has digest {actual:#x} instead of {expected:#x}; the \
+         snapshot or the log is not what was written"
+    )]
+    Digest {
+        zxid: Zxid,
+        expected: i64,
+        actual: i64,
+    },
+}
+
+impl RecoveryError {
+    /// Whether the directory itself cannot be used, rather than what is in it.
+    pub(crate) fn is_access(&self) -> bool {
+        matches!(
+            self,
+            Self::Storage(
+                StorageError::Locked { .. }
+                    | StorageError::NotWritable { .. }
+                    | StorageError::ApacheData { .. }
+                    | StorageError::Io { .. }
+            )
+        )
+    }
+}
+
+/// Opens the data directory and brings the server's tree to the last zxid in it. Long: not for a
+/// task that others wait for.
+pub(crate) fn recover(server: &Server, disk: Arc<dyn Disk>) -> Result<Recovered, RecoveryError> {
+    let started = Instant::now();
+    let options = &server.options;
+    let store = Store::open(store_options(options), Arc::clone(&disk))?;
+    let snapshots = store.snapshots()?;
+    let progress = Progress::new(started);
+    let range = store.log_range()?;
+    let choice = snapshots.load_newest(range, |reader| {
+        image_file::load(reader, threads(options), server.hash_seed, &|done| {
+            progress.tell("reading the snapshot", done.bytes_done, done.bytes);
+        })
+    })?;
+    for rejected in &choice.rejected {
+        let path = rejected.path.display();
+        warn!("snapshot {path} was not used: {}", chain(&rejected.error));
+    }
+    let from = choice.loaded.as_ref().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+    let damaged: Vec<_> = choice.damaged().map(std::path::Path::to_owned).collect();
+    let mut tree = match choice.loaded {
+        Some((_, tree)) => tree,
+        None => Tree::with_hash_seed(server.hash_seed),
+    };
+    let mut bytes = 0;
+    let replay = store.replay(
+        from,
+        &mut |done| progress.tell("reading the log", done.bytes, done.bytes_total),
+        &mut |zxid, record| {
+            bytes += record.len() as u64;
+            Ok(apply(&mut tree, zxid, record)?)
+        },
+    )?;
+    for note in &replay.notes {
+        warn!("{note}");
+    }
+    snapshots.quarantine(damaged.iter().map(std::path::PathBuf::as_path))?;
+    let wake = server.inbox.wake().clone();
+    let log = store.start_log(Arc::new(move || wake.wake()))?;
+    let _ = server.log_stats.set(Arc::clone(log.stats()));
+    let summary = summary(from, replay.records, &tree);
+    let last = tree.last_applied();
+    let replica = Replica::new(replica_options(server), &tree, now(server));
+    *server.tree_mut() = tree;
+    server.note_applied(last);
+    server.stats.startup_txns.record(replay.records);
+    server
+        .stats
+        .startup_ms
+        .record(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let replayed = Logged {
+        txns: replay.records,
+        bytes,
+    };
+    Ok(Recovered {
+        replica,
+        log,
+        store,
+        snapshots,
+        replayed,
+        summary,
+    })
+}
+
+fn apply(tree: &mut Tree, zxid: Zxid, record: &[u8]) -> Result<(), RecordError> {
+    let (header, txn, digest) =
+        decode_record(record).map_err(|source| RecordError::Undecodable { zxid, source })?;
+    let applied = tree.apply(&header, &txn, digest.as_ref(), &mut ());
+    if let Some(anomaly) = applied.anomaly {
+        return Err(RecordError::Unfit { zxid, anomaly });
+    }
+    match applied.digest {
+        DigestCheck::Differs { expected, actual } => Err(RecordError::Digest {
+            zxid,
+            expected,
+            actual,
+        }),
+        DigestCheck::Equal | DigestCheck::Absent => Ok(()),
+    }
+}
+
+fn store_options(options: &Options) -> StoreOptions {
+    let mut store = StoreOptions::new(&options.data_log_dir);
+    store.snapshot_dir.clone_from(&options.data_dir);
+    store.segment_bytes = options.segment_bytes;
+    store.segment_bytes_first = store.segment_bytes_first.min(options.segment_bytes);
+    store.backend = match options.log_backend {
+        LogBackend::Auto => Backend::Auto,
+        LogBackend::IoUring => Backend::IoUring,
+        LogBackend::Pwrite => Backend::Pwrite,
+        LogBackend::Buffered => Backend::Buffered,
+    };
+    store.force_sync = options.force_sync;
+    store.recovery_mode = match options.recovery_mode {
+        RecoveryMode::Protocol => ironkeeper_storage::RecoveryMode::Protocol,
+        RecoveryMode::Strict => ironkeeper_storage::RecoveryMode::Strict,
+    };
+    store.frame_records_max = options.max_batch_size;
+    store.slow_write_warning = options.fsync_warning_threshold;
+    store.recovery_threads = threads(options);
+    store
+}
+
+fn replica_options(server: &Server) -> ReplicaOptions {
+    let options = &server.options;
+    ReplicaOptions {
+        tick_ms: options.tick_time_ms,
+        server_id: server.session_server_id(),
+        prep: PrepOptions {
+            digest: options.digest_enabled,
+            extended_types: false,
+            reconfig: false,
+            close_session_paths: options.close_session_txn,
+            acl: server.acl_rules.clone(),
+            hash_seed: server.hash_seed,
+        },
+    }
+}
+
+fn threads(options: &Options) -> usize {
+    match options.snapshot_threads {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(4)),
+        threads => threads,
+    }
+}
+
+fn now(server: &Server) -> Now {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Now {
+        mono_ms: server.now_ms(),
+        wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+fn summary(from: Zxid, records: u64, tree: &Tree) -> String {
+    let counters = tree.counters();
+    let (nodes, sessions) = (counters.nodes, counters.sessions);
+    let last = tree.last_applied();
+    match (from, records) {
+        (Zxid::ZERO, 0) => "started with an empty tree".into(),
+        (Zxid::ZERO, _) => format!(
+            "recovered {nodes} znodes and {sessions} sessions up to {last} from {records} \
+             transactions"
+        ),
+        _ => format!(
+            "recovered {nodes} znodes and {sessions} sessions up to {last}: snapshot {from} and \
+             {records} transactions"
+        ),
+    }
+}
+
+/// Says how far a long recovery is: on a terminal on one line, elsewhere as log lines.
+struct Progress {
+    started: Instant,
+    told_ms: AtomicU64,
+}
+
+impl Progress {
+    fn new(started: Instant) -> Self {
+        Self {
+            started,
+            told_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn tell(&self, what: &str, done: u64, total: u64) {
+        let elapsed = self.started.elapsed();
+        let now_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let interval = if std::io::stderr().is_terminal() {
+            200
+        } else {
+            PROGRESS_INTERVAL.as_millis()
+        };
+        let told_ms = self.told_ms.load(Ordering::Relaxed);
+        if elapsed < QUIET_TIME || u128::from(now_ms - told_ms.min(now_ms)) < interval {
+            return;
+        }
+        self.told_ms.store(now_ms, Ordering::Relaxed);
+        let percent = (done.saturating_mul(100)).checked_div(total).unwrap_or(100);
+        info!("{what}: {percent}% of {} MiB", total >> 20);
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,186 @@
+//! One server's life: listen, recover, serve, stop.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ironkeeper_storage::io::{Disk, OsDisk};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::commit::{self, Engine};
+use crate::config::Options;
+use crate::exit::{Exit, report};
+use crate::home::{self, Runtimes};
+use crate::listener;
+use crate::recovery::{self, Recovered};
+use crate::snapshots::Snapshots;
+use crate::state::{Phase, Server};
+
+/// How long connections may take to read what they are owed when the server stops.
+const FAREWELL_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How long the engine may take to make durable what it has taken, when the server stops.
+const STOP_TIME_MAX: Duration = Duration::from_millis(4500);
+
+/// Runs a standalone server until a signal stops it. The exit code is one of operations 1.2.
+#[must_use]
+pub fn run(options: Options) -> ExitCode {
+    run_with_disk(options, Arc::new(OsDisk::new()))
+}
+
+/// [`run`] on a disk of the caller's: crash tests bring one that forgets what was not synced.
+#[must_use]
+pub fn run_with_disk(options: Options, disk: Arc<dyn Disk>) -> ExitCode {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        // No half-dead server: whichever task broke, the whole process ends.
+        hook(info);
+        std::process::abort();
+    }));
+    match serve(options, disk) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => report(&exit),
+    }
+}
+
+fn serve(options: Options, disk: Arc<dyn Disk>) -> Result<(), Exit> {
+    let started = Instant::now();
+    let listener = match options.client_address {
+        None => None,
+        Some(address) => {
+            let listener = listener::bind(address, options.client_port_listen_backlog)
+                .map_err(|source| Exit::Bind { address, source })?;
+            Some(listener)
+        }
+    };
+    let runtime = home::main_runtime().map_err(Exit::Runtime)?;
+    let runtimes = Runtimes::start(options.engine_home, options.runtimes).map_err(Exit::Runtime)?;
+    let server = Arc::new(Server::new(options));
+    let outcome = runtime.block_on(live(&server, listener, &runtimes, disk, started));
+    runtimes.stop();
+    // Connections still open are dropped here; their sessions live on for the next start.
+    runtime.shutdown_timeout(Duration::ZERO);
+    outcome
+}
+
+async fn live(
+    server: &Arc<Server>,
+    listener: Option<std::net::TcpListener>,
+    runtimes: &Runtimes,
+    disk: Arc<dyn Disk>,
+    started: Instant,
+) -> Result<(), Exit> {
+    let mut signals = Signals::install().map_err(Exit::Runtime)?;
+    let mut address = None;
+    if let Some(listener) = listener {
+        let listener = TcpListener::from_std(listener).map_err(Exit::Runtime)?;
+        address = listener.local_addr().ok();
+        tokio::spawn(listener::accept(
+            Arc::clone(server),
+            listener,
+            runtimes.handles(),
+        ));
+    }
+    // It listens while it recovers: four-letter words tell what it is doing.
+    let recovering = {
+        let server = Arc::clone(server);
+        let disk = Arc::clone(&disk);
+        tokio::task::spawn_blocking(move || recovery::recover(&server, disk))
+    };
+    let recovered = tokio::select! {
+        recovered = recovering => recovered.map_err(|error| Exit::Runtime(io::Error::other(error)))?,
+        () = signals.stop() => {
+            info!("stopping before the data was read; nothing was changed");
+            return Ok(());
+        }
+    }?;
+    let Recovered {
+        replica,
+        log,
+        store,
+        snapshots,
+        replayed,
+        summary,
+    } = recovered;
+    let snapshots = Snapshots::start_thread(Arc::clone(server), store, snapshots, replayed)
+        .map_err(Exit::Runtime)?;
+    let engine = Engine::new(
+        Arc::clone(server),
+        replica,
+        log,
+        snapshots,
+        runtimes.mailboxes(),
+    );
+    server.enter(Phase::Serving);
+    announce(server, address, started, &summary);
+    let engine = commit::run(engine);
+    tokio::pin!(engine);
+    tokio::select! {
+        ended = &mut engine => return ended.map_err(Exit::Engine),
+        () = signals.stop() => {}
+    }
+    info!("stopping; sessions stay alive for the next start");
+    server.enter(Phase::Stopping);
+    server.inbox.wake().wake();
+    tokio::select! {
+        ended = tokio::time::timeout(STOP_TIME_MAX, &mut engine) => match ended {
+            Ok(ended) => ended.map_err(Exit::Engine)?,
+            Err(_) => warn!("the log did not finish in time; the next start will recover"),
+        },
+        () = signals.stop() => return Err(Exit::Forced),
+    }
+    tokio::select! {
+        _ = tokio::time::timeout(FAREWELL_TIME_MAX, server.all_dismissed()) => {}
+        () = signals.stop() => return Err(Exit::Forced),
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// The signals a server obeys. SIGHUP is taken so that it does no harm.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    _hangup: Signal,
+}
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn announce(
+    server: &Server,
+    address: Option<std::net::SocketAddr>,
+    started: Instant,
+    summary: &str,
+) {
+    let data = server.options.data_dir.display();
+    let ms = started.elapsed().as_millis();
+    info!("{summary}; serving {ms} ms after the start");
+    match address {
+        Some(address) => {
+            info!("listening on {address}, data in {data}");
+            let port = address.port();
+            info!(
+                "try: zkCli.sh -server localhost:{port} ls /    or: echo srvr | nc localhost {port}"
+            );
+        }
+        None => warn!("no clientPort is configured: running without a listener, data in {data}"),
+    }
+}
