@@ -2,10 +2,12 @@
 //!
 //! - `model`: what a session has sent and been told, and which states a crash may leave.
 //! - `workload`: sessions that keep requests outstanding until the server dies under them.
+//! - [`disk`]: a disk that forgets what was not made durable, with planted faults.
 //! - [`crash`]: the rounds: load, kill, restart, look, go on with the same sessions.
 #![forbid(unsafe_code)]
 
 pub mod crash;
+pub mod disk;
 mod look;
 mod model;
 pub mod random;
