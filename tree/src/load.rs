@@ -5,7 +5,9 @@
 //! id, so phase 1 has computed every hash already, and nodes that are near in the tree are near in memory.
 
 use crate::acl_table::AclId;
-use crate::codec::{Content, DecodedAux, DecodedBlock, DecodedNode, DecodedNodes, Totals};
+use crate::codec::{
+    Content, DecodedAux, DecodedBlock, DecodedNode, DecodedNodes, NumberedAcl, Totals,
+};
 use crate::node::arena::NewNode;
 use crate::node::{NodeId, NodeKind};
 use crate::tree::{Core, Tree};
@@ -133,7 +135,7 @@ impl Builder {
         Ok(())
     }
 
-    fn push_acls(&mut self, lists: &[(u32, Box<[u8]>)]) -> Result<(), LoadError> {
+    fn push_acls(&mut self, lists: &[NumberedAcl]) -> Result<(), LoadError> {
         for (number, list) in lists {
             let before = self.tree.core.acls.len();
             let Tree {

@@ -23,11 +23,13 @@ pub struct DecodedBlock {
 #[derive(Debug)]
 pub(crate) enum Content {
     Sessions(Vec<(SessionId, i32)>),
-    /// Numbers and encoded lists.
-    Acls(Vec<(u32, Box<[u8]>)>),
+    Acls(Vec<NumberedAcl>),
     Nodes(DecodedNodes),
     Auxiliary(DecodedAux),
 }
+
+/// A list's number in the file, and the list as it is encoded.
+pub(crate) type NumberedAcl = (u32, Box<[u8]>);
 
 #[derive(Debug, Default)]
 pub(crate) struct DecodedAux {
@@ -198,7 +200,7 @@ fn sessions(input: &mut Input<'_>, count: u32) -> Result<Vec<(SessionId, i32)>, 
     Ok(sessions)
 }
 
-fn acls(input: &mut Input<'_>, count: u32) -> Result<Vec<(u32, Box<[u8]>)>, CodecError> {
+fn acls(input: &mut Input<'_>, count: u32) -> Result<Vec<NumberedAcl>, CodecError> {
     let mut lists = Vec::with_capacity(input.capacity(count, 6));
     for _ in 0..count {
         let offset = input.at;

@@ -33,7 +33,7 @@ mod encode;
 pub use decode::{DecodedBlock, decode_block};
 pub use encode::{BlockEncoder, BlockInfo};
 
-pub(crate) use decode::{Content, DecodedAux, DecodedNode, DecodedNodes};
+pub(crate) use decode::{Content, DecodedAux, DecodedNode, DecodedNodes, NumberedAcl};
 
 /// Raw bytes aimed at for a block.
 pub const BLOCK_BYTES_TARGET: usize = 1 << 20;

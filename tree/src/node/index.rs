@@ -148,10 +148,9 @@ impl Index {
                 table.insert(pack(hash, id));
                 return;
             }
-            if table.depth < DEPTH_MAX && table.slots.len() == TABLE_SLOTS {
-                if self.split(number, hash) {
-                    continue;
-                }
+            let may_split = table.depth < DEPTH_MAX && table.slots.len() == TABLE_SLOTS;
+            if may_split && self.split(number, hash) {
+                continue;
             }
             self.grow(number);
         }
