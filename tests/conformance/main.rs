@@ -5,12 +5,14 @@
 mod common;
 
 mod compare;
+mod drivers;
 mod jute;
 mod normalise;
 mod ops;
 mod pair;
 mod script;
 mod transcript;
+mod words;
 
 mod mask_tests;
 mod raw_acl;

@@ -1,0 +1,195 @@
+//! Real clients: programs that drive Apache's Java client, zkCli and kazoo, and print one JSON
+//! line for each step; the lines of two servers are masked and compared.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::common::{Kind, Peers, Server, Settings, missing_peer};
+use crate::compare::{Deviation, judge, keep_files, run_both, write_transcripts};
+use crate::normalise::{Masks, printed};
+use crate::pair::{Pair, has_reference, subject_kind};
+
+/// Sessions between one and ten seconds, so that one of them can expire while a test waits.
+const SETTINGS: Settings = Settings {
+    cfg: &[
+        "tickTime=500",
+        "maxClientCnxns=0",
+        "DigestAuthenticationProvider.superDigest=super:lK75jTNcA+U9vtVEw5vB51mj/w4=",
+    ],
+    properties: &[],
+};
+
+/// A driver that has not ended by then is killed.
+const DEADLINE: Duration = Duration::from_secs(150);
+
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/drivers");
+
+#[test]
+fn java_client_and_command_line() {
+    if has_reference("java_client_and_command_line") {
+        compare_drivers("java", &[], java);
+    }
+}
+
+#[test]
+fn kazoo() {
+    if !has_reference("kazoo") {
+        return;
+    }
+    let Some(python) = Peers::find().python.as_ref() else {
+        return missing_peer("kazoo", "a Python with kazoo");
+    };
+    compare_drivers("kazoo", &[], |address| {
+        let mut command = Command::new(python);
+        command.arg(Path::new(SOURCES).join("driver.py")).arg(address);
+        command
+    });
+}
+
+/// The Java driver, compiled once for a run of the tests.
+fn java(address: &str) -> Command {
+    static COMPILED: OnceLock<(String, PathBuf)> = OnceLock::new();
+    let (class_path, classes) = COMPILED.get_or_init(|| {
+        let class_path = Peers::find().class_path.clone().expect("has_reference was asked");
+        let classes = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance-classes");
+        std::fs::create_dir_all(&classes).expect("the target directory can be written");
+        let output = Command::new("javac")
+            .args(["-cp", &class_path, "-d"])
+            .arg(&classes)
+            .args(["Driver.java", "Proxy.java"].map(|name| Path::new(SOURCES).join(name)))
+            .output()
+            .expect("javac is installed where Apache's server runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (class_path, classes)
+    });
+    let mut command = Command::new("java");
+    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+    command.arg(format!("{}:{class_path}", classes.display())).args(["Driver", address]);
+    command
+}
+
+fn compare_drivers(
+    name: &str,
+    deviations: &[Deviation],
+    driver: impl Fn(&str) -> Command + Sync,
+) {
+    let pair = Pair::start(SETTINGS);
+    let (reference, subject) = run_both(&pair, |server| {
+        let address = format!("127.0.0.1:{}", server.address().port());
+        run(driver(&address), server)
+    });
+    write_transcripts(name, &reference, &subject);
+    let subject_is_apache = subject_kind() == Kind::Apache;
+    if let Err(report) = judge(&reference, &subject, deviations, subject_is_apache) {
+        panic!("{name}: the servers differ\n{report}{}", keep_files(&pair));
+    }
+}
+
+/// Runs a driver to its end, does what it asks for, and returns its masked lines.
+fn run(mut command: Command, server: &mut Server) -> Vec<String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the driver can be started");
+    let mut orders = child.stdin.take().expect("piped");
+    let output = BufReader::new(child.stdout.take().expect("piped"));
+    let errors = BufReader::new(child.stderr.take().expect("piped"));
+    let (send, lines) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let complaints =
+        std::thread::spawn(move || errors.lines().map_while(Result::ok).collect::<Vec<_>>());
+    let deadline = Instant::now() + DEADLINE;
+    let mut masks = Masks::new();
+    let mut seen = Vec::new();
+    while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match serde_json::from_str::<Value>(&line) {
+            Ok(value) if value["ask"] == "restart" => {
+                if let Err(error) = server.kill_and_restart() {
+                    seen.push(error);
+                }
+                let _ = orders.write_all(b"done\n");
+            }
+            Ok(mut value) => {
+                if value["step"] == "section" {
+                    masks.rebase();
+                }
+                mask(&mut value, &mut masks);
+                seen.push(format!("{} {}", value["step"], value["value"]));
+            }
+            Err(_) => seen.push(line),
+        }
+    }
+    if Instant::now() > deadline {
+        seen.push("the driver did not end".to_owned());
+        let _ = child.kill();
+    }
+    let status = child.wait().expect("the driver was started");
+    let _ = reader.join();
+    seen.push(format!("the driver ended: {status}"));
+    if !status.success() {
+        seen.extend(complaints.join().unwrap_or_default());
+    }
+    seen
+}
+
+/// Masks the named fields wherever they are.
+fn mask(value: &mut Value, masks: &mut Masks) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(|value| mask(value, masks)),
+        Value::String(text) => {
+            if let Some(masked) = mask_line(text, masks) {
+                *text = masked;
+            } else if text.len() > 200 {
+                *text = printed(text.as_bytes());
+            }
+        }
+        Value::Object(map) => {
+            let int = |key: &str| map.get(key).and_then(Value::as_i64);
+            let times = (int("czxid"), int("ctime"), int("mzxid"), int("mtime"));
+            if let (Some(czxid), Some(ctime), Some(mzxid), Some(mtime)) = times {
+                map["ctime"] = masks.time(czxid, ctime).into();
+                map["mtime"] = masks.time(mzxid, mtime).into();
+            }
+            for key in ["czxid", "mzxid", "pzxid", "zxid"] {
+                if let Some(zxid) = map.get(key).and_then(Value::as_i64) {
+                    map[key] = masks.zxid(zxid).into();
+                }
+            }
+            if let Some(id) = map.get("ephemeralOwner").and_then(Value::as_i64) {
+                map["ephemeralOwner"] = masks.session(id).into();
+            }
+            if let Some(id) = map.get("newSession").and_then(Value::as_i64) {
+                map["newSession"] = masks.new_session(id).into();
+            }
+            map.values_mut().for_each(|value| mask(value, masks));
+        }
+        _ => {}
+    }
+}
+
+/// Masks a line of zkCli's that shows one of the named fields.
+fn mask_line(line: &str, masks: &mut Masks) -> Option<String> {
+    if let Some((event, zxid)) = line.split_once(" zxid: ") {
+        return zxid.parse().ok().map(|zxid| format!("{event} zxid: {}", masks.zxid(zxid)));
+    }
+    let (key, value) = line.split_once(" = ")?;
+    let hex = || {
+        let digits = value.strip_prefix("0x")?;
+        u64::from_str_radix(digits, 16).ok().map(u64::cast_signed)
+    };
+    match key {
+        "cZxid" | "mZxid" | "pZxid" => hex().map(|zxid| format!("{key} = {}", masks.zxid(zxid))),
+        "ephemeralOwner" => hex().map(|id| format!("{key} = {}", masks.session(id))),
+        "ctime" | "mtime" if !value.ends_with(" 1970") => Some(format!("{key} = a date")),
+        _ => None,
+    }
+}
