@@ -39,6 +39,7 @@
 mod checksum;
 mod dir;
 mod error;
+pub mod inspect;
 pub mod io;
 mod log;
 mod meta;
@@ -56,4 +57,4 @@ pub use log::{
 pub use meta::{Meta, MetaFlags};
 pub use options::{Backend, Maintenance, RecoveryMode, StoreOptions};
 pub use stats::{Histogram, LogStats, LogStatsView};
-pub use store::{Progress, Replayed, Store};
+pub use store::{Progress, Replayed, Store, VisitError};

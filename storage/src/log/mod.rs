@@ -1,19 +1,27 @@
 //! The log: segments of frames, written by one owner, read by anyone.
 //!
-//! `format` knows the bytes, `segment` files and headers, `writer` the commit path, `reader` yields
-//! frames and damage, `recovery` judges damage, `index` finds zxids, `maintain` keeps spares ready.
+//! `format` knows the bytes, `segment` reads files forward, `writer` is the commit path, `read` yields
+//! frames and damage, `recovery` judges damage, `index` finds zxids, `maintain` keeps spares ready,
+//! `backend` chooses what makes writes durable.
 //!
 //! Invariants: `last durable <= last submitted <= last appended` (zxids), and the sequence numbers
 //! of frames on disk have no gap below the last durable one.
 
+mod backend;
 pub mod format;
-mod writer;
+pub(crate) mod index;
+pub(crate) mod maintain;
+pub(crate) mod read;
+pub(crate) mod recovery;
+pub(crate) mod segment;
+pub(crate) mod writer;
 
 use std::fmt;
 use std::time::Duration;
 
 use ironkeeper_proto::Zxid;
 
+pub use read::LogReader;
 pub use writer::Log;
 
 /// What recovery says about the place where the log stops making sense. `docs/data-files.md` has
@@ -95,10 +103,6 @@ pub enum TruncateReason {
     /// An operator did.
     Operator,
 }
-
-/// Reads durable records of the log; a handle for any thread.
-#[derive(Clone, Debug)]
-pub struct LogReader {}
 
 /// Where a zxid lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,329 @@
+//! Which machinery writes the log: measured at start, and watched.
+//!
+//! Why measure: on one kernel a durable io_uring write took 4 ms whenever a neighbour kept the CPU
+//! busy, while `pwrite` took 80 us; elsewhere io_uring costs half the CPU. See
+//! `docs/decisions/log-backend.md`.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Result, StorageError};
+use crate::io::{Action, AlignedBuf, Disk, File, Operation, Queue, QueueKind, Waker};
+use crate::log::format::BLOCK_BYTES;
+use crate::options::{Backend, StoreOptions};
+
+/// Writes measured with each machinery, at most.
+const SAMPLES: usize = 9;
+/// Time spent on each, at most one write longer. Server start to first answer is under 100 ms.
+const SAMPLE_BUDGET: Duration = Duration::from_micros(1500);
+/// Up to this median a write may run inline: a reader on the same thread waits no longer than it.
+const INLINE_MAX: Duration = Duration::from_micros(500);
+/// A write this slow on a device whose median is under [`INLINE_MAX`] is a stall of the machinery.
+const STALL: Duration = Duration::from_millis(3);
+/// So many stalls among [`STALL_WINDOW`] writes end the use of io_uring.
+const STALLS_MAX: u32 = 3;
+const STALL_WINDOW: u32 = 256;
+/// So many writes in a row over [`SLOW_INLINE`] move inline writes to a thread.
+const SLOW_INLINE_RUN: u32 = 16;
+const SLOW_INLINE: Duration = Duration::from_millis(1);
+
+/// Watches write latencies and says when to change the machinery.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    backend: Backend,
+    /// Median of `pwrite` at start, where measured.
+    pwrite: Option<Duration>,
+    writes: u32,
+    stalls: u32,
+    slow_run: u32,
+}
+
+/// The queue chosen, and what goes on watching it.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) queue: Box<dyn Queue>,
+    pub(crate) watch: Watch,
+}
+
+/// Chooses by option and measurement. `offset` is a blank block of `file`: zeros are written to it.
+pub(crate) fn choose(
+    disk: &dyn Disk,
+    options: &StoreOptions,
+    file: &Arc<dyn File>,
+    offset: u64,
+    wake: &Waker,
+) -> Result<Chosen> {
+    let watch = |pwrite| Watch {
+        backend: options.backend,
+        pwrite,
+        writes: 0,
+        stalls: 0,
+        slow_run: 0,
+    };
+    let failed = |error: io::Error| StorageError::Io {
+        what: "write the test block of the log in",
+        path: options.log_dir.clone(),
+        offset: Some(offset),
+        source: error,
+    };
+    let open = |kind| disk.queue(kind, Arc::clone(wake)).map_err(failed);
+    if !options.force_sync {
+        tracing::warn!(
+            "forceSync=no: log writes are complete before they are durable; a power cut loses acknowledged writes"
+        );
+        return Ok(Chosen {
+            queue: open(QueueKind::Inline)?,
+            watch: watch(None),
+        });
+    }
+    if options.backend == Backend::IoUring {
+        let queue = uring(disk, file, wake).map_err(|error| StorageError::Option {
+            name: "backend",
+            why: format!("io_uring was asked for and cannot be used ({error}); use auto or pwrite"),
+        })?;
+        tracing::info!(backend = %QueueKind::Uring, "log writes: as the option says");
+        return Ok(Chosen {
+            queue,
+            watch: watch(None),
+        });
+    }
+    let mut inline = open(QueueKind::Inline)?;
+    let pwrite = median(disk, &mut *inline, file, offset).map_err(failed)?;
+    let blocking = |why: &str| -> Result<Chosen> {
+        let kind = if pwrite <= INLINE_MAX {
+            QueueKind::Inline
+        } else {
+            QueueKind::Thread
+        };
+        tracing::info!(backend = %kind, direct = file.is_direct(), pwrite_us = pwrite.as_micros(), "log writes: {why}");
+        Ok(Chosen {
+            queue: open(kind)?,
+            watch: watch(Some(pwrite)),
+        })
+    };
+    if options.backend != Backend::Auto {
+        return blocking("as the option says");
+    }
+    if !file.is_write_durable() {
+        return blocking(
+            "direct I/O is refused here, so through the page cache with a sync behind each",
+        );
+    }
+    let mut ring = match uring(disk, file, wake) {
+        Ok(ring) => ring,
+        Err(error) => return blocking(&format!("io_uring is not available ({error})")),
+    };
+    let ring_median = match median(disk, &mut *ring, file, offset) {
+        Ok(median) => median,
+        Err(error) => return blocking(&format!("io_uring cannot write here ({error})")),
+    };
+    // io_uring may lose a tenth: it saves CPU, and the thread that a slow device would need.
+    if ring_median > pwrite.mul_f32(1.1) {
+        return blocking(&format!(
+            "measured, io_uring takes {} us",
+            ring_median.as_micros()
+        ));
+    }
+    tracing::info!(
+        backend = %QueueKind::Uring,
+        pwrite_us = pwrite.as_micros(),
+        uring_us = ring_median.as_micros(),
+        "log writes: measured"
+    );
+    Ok(Chosen {
+        queue: ring,
+        watch: watch(Some(pwrite)),
+    })
+}
+
+/// Without a blank block to measure on: a thread, which is right on any device until the next start.
+pub(crate) fn choose_unmeasured(
+    disk: &dyn Disk,
+    options: &StoreOptions,
+    wake: &Waker,
+) -> Result<Chosen> {
+    let kind = if options.force_sync {
+        QueueKind::Thread
+    } else {
+        QueueKind::Inline
+    };
+    let queue = disk
+        .queue(kind, Arc::clone(wake))
+        .map_err(|error| StorageError::io("start log writes in", &options.log_dir, error))?;
+    let watch = Watch {
+        backend: options.backend,
+        pwrite: None,
+        writes: 0,
+        stalls: 0,
+        slow_run: 0,
+    };
+    Ok(Chosen { queue, watch })
+}
+
+/// An io_uring queue that has shown that it can write this file.
+fn uring(disk: &dyn Disk, file: &Arc<dyn File>, wake: &Waker) -> io::Result<Box<dyn Queue>> {
+    if !file.is_write_durable() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this file system refuses direct I/O",
+        ));
+    }
+    disk.queue(QueueKind::Uring, Arc::clone(wake))
+}
+
+/// Median time of durable writes of one block of zeros over zeros.
+fn median(
+    disk: &dyn Disk,
+    queue: &mut dyn Queue,
+    file: &Arc<dyn File>,
+    offset: u64,
+) -> io::Result<Duration> {
+    let begun = disk.now();
+    let mut times = Vec::with_capacity(SAMPLES);
+    let mut buf = AlignedBuf::zeroed(BLOCK_BYTES);
+    while times.len() < SAMPLES && (times.is_empty() || disk.now() - begun < SAMPLE_BUDGET) {
+        let started = disk.now();
+        let action = Action::Write {
+            len: BLOCK_BYTES,
+            sync: true,
+        };
+        let operation = Operation {
+            token: 0,
+            file: Arc::clone(file),
+            offset,
+            action,
+            buf,
+        };
+        queue.submit(operation).map_err(|(_, error)| error)?;
+        let completion = queue.wait().ok_or(io::ErrorKind::BrokenPipe)?;
+        match completion.result? {
+            BLOCK_BYTES => {}
+            count => return Err(crate::io::short_write(count, BLOCK_BYTES)),
+        }
+        buf = completion.buf;
+        times.push(disk.now().saturating_sub(started));
+    }
+    times.sort();
+    times
+        .get(times.len() / 2)
+        .copied()
+        .ok_or(io::ErrorKind::BrokenPipe.into())
+}
+
+impl Watch {
+    /// Notes the latency of one write; the machinery to change to, and why, if it is time.
+    pub(crate) fn note(
+        &mut self,
+        kind: QueueKind,
+        latency: Duration,
+        median: impl FnOnce() -> Duration,
+    ) -> Option<(QueueKind, String)> {
+        match (self.backend, kind) {
+            (Backend::Auto, QueueKind::Uring) => {
+                self.writes += 1;
+                if self.writes >= STALL_WINDOW {
+                    (self.writes, self.stalls) = (0, 0);
+                }
+                if latency < STALL {
+                    return None;
+                }
+                // From the first write on every one may stall: then the running median is itself a
+                // stall, and what was measured at start tells what the device can do.
+                let usual = self.pwrite.map_or_else(median, |pwrite| pwrite);
+                if usual > INLINE_MAX {
+                    return None;
+                }
+                self.stalls += 1;
+                (self.stalls >= STALLS_MAX).then(|| {
+                    let why = format!(
+                        "{} of the last {} writes took over {} ms where {} us is usual",
+                        self.stalls,
+                        self.writes,
+                        STALL.as_millis(),
+                        usual.as_micros()
+                    );
+                    (QueueKind::Inline, why)
+                })
+            }
+            (Backend::Auto | Backend::Pwrite | Backend::Buffered, QueueKind::Inline) => {
+                self.slow_run = if latency > SLOW_INLINE {
+                    self.slow_run + 1
+                } else {
+                    0
+                };
+                (self.slow_run >= SLOW_INLINE_RUN).then(|| {
+                    let why = format!(
+                        "{SLOW_INLINE_RUN} writes in a row took over {} ms",
+                        SLOW_INLINE.as_millis()
+                    );
+                    (QueueKind::Thread, why)
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(backend: Backend, pwrite_us: u64) -> Watch {
+        Watch {
+            backend,
+            pwrite: Some(Duration::from_micros(pwrite_us)),
+            writes: 0,
+            stalls: 0,
+            slow_run: 0,
+        }
+    }
+
+    fn switches(
+        watch: &mut Watch,
+        kind: QueueKind,
+        latencies_us: &[u64],
+    ) -> Option<(usize, QueueKind)> {
+        latencies_us.iter().enumerate().find_map(|(index, us)| {
+            let to = watch.note(kind, Duration::from_micros(*us), || {
+                Duration::from_micros(90)
+            })?;
+            Some((index, to.0))
+        })
+    }
+
+    #[test]
+    fn io_uring_is_left_when_it_stalls_on_a_fast_device() {
+        // Every write stalls, as beside a neighbour that computes.
+        let mut stalled = watch(Backend::Auto, 80);
+        assert_eq!(
+            switches(&mut stalled, QueueKind::Uring, &[4000; 10]),
+            Some((2, QueueKind::Inline))
+        );
+        // Stalls far apart are the device's own.
+        let mut rare = watch(Backend::Auto, 80);
+        let mut latencies = vec![100; 1000];
+        for index in [10, 400, 700] {
+            latencies[index] = 5000;
+        }
+        assert_eq!(switches(&mut rare, QueueKind::Uring, &latencies), None);
+        // A slow device is slow by any road.
+        let mut slow = watch(Backend::Auto, 6000);
+        assert_eq!(switches(&mut slow, QueueKind::Uring, &[8000; 100]), None);
+        // A pinned backend stays.
+        let mut pinned = watch(Backend::IoUring, 80);
+        assert_eq!(switches(&mut pinned, QueueKind::Uring, &[4000; 100]), None);
+    }
+
+    #[test]
+    fn inline_writes_move_to_a_thread_when_the_device_turns_slow() {
+        let mut watch = watch(Backend::Pwrite, 80);
+        let mut latencies = vec![2000; 15];
+        latencies.push(100);
+        latencies.extend([2000; 16]);
+        assert_eq!(
+            switches(&mut watch, QueueKind::Inline, &latencies),
+            Some((31, QueueKind::Thread))
+        );
+    }
+}
