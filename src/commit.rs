@@ -383,10 +383,15 @@ impl Completions {
             return;
         }
         self.generation = generation;
+        #[expect(
+            deprecated,
+            reason = "sound for a descriptor that this type owns; the other is unsafe"
+        )]
+        let register = |fd| AsyncFd::with_interest(fd, tokio::io::Interest::READABLE);
         self.fd = log
             .completion_fd()
             .and_then(|fd| fd.try_clone_to_owned().ok())
-            .and_then(|fd| AsyncFd::with_interest(fd, tokio::io::Interest::READABLE).ok());
+            .and_then(|fd| register(fd).ok());
     }
 
     async fn ready(&self) {
@@ -478,10 +483,6 @@ impl Conns {
 
     fn watcher(&self, watcher: WatcherId) -> Option<&Arc<Shared>> {
         self.0.get(watcher.0 as usize)?.as_ref()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Arc<Shared>> {
-        self.0.iter().flatten()
     }
 }
 

@@ -1,35 +1,28 @@
-//! The Ironkeeper server.
+//! The Ironkeeper server: the only place where the replicated state machine, disk and sockets meet.
+//!
+//! - [`config`] and [`cli`] turn arguments and `zoo.cfg` into one immutable [`config::Options`].
+//! - [`server`] runs one server: listen, recover, serve, stop.
+//! - `commit` is the commit engine, `connection` one client, `snapshots` the snapshot thread,
+//!   `admin` and `metrics` what operators ask for.
+//!
+//! It decides nothing about order: `replica` does, and this crate carries it out.
 #![forbid(unsafe_code)]
 
-pub mod config;
-
-#[cfg(wip)]
 mod admin;
-#[cfg(wip)]
+pub mod cli;
 mod commit;
-#[cfg(wip)]
+pub mod config;
 mod connection;
-#[cfg(wip)]
 mod exit;
-#[cfg(wip)]
 mod home;
-#[cfg(wip)]
 mod image_file;
-#[cfg(wip)]
 mod listener;
-#[cfg(wip)]
+pub mod logging;
 mod metrics;
-#[cfg(wip)]
 mod outbox;
-#[cfg(wip)]
 mod recovery;
-#[cfg(wip)]
 pub mod server;
-#[cfg(wip)]
 mod snapshots;
-#[cfg(wip)]
 mod state;
-#[cfg(wip)]
 mod stats;
-#[cfg(wip)]
 mod wake;

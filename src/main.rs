@@ -1,1 +1,73 @@
-fn main() {}
+//! `zk-server`: parses the options, runs the server, maps errors to exit codes.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use ironkeeper::cli::{self, Command, Environment};
+use ironkeeper::config::{self, Level, Notice, Sources};
+use ironkeeper::logging;
+use tracing::{error, info, warn};
+
+/// Apache's exit code for bad arguments and bad configurations.
+const INVALID_INVOCATION: u8 = 2;
+
+fn main() -> ExitCode {
+    let parsed = match cli::parse(std::env::args_os().skip(1), &Environment::of_process()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            eprintln!("Invalid arguments, exiting abnormally: {error}");
+            eprint!("{}", cli::USAGE);
+            return ExitCode::from(INVALID_INVOCATION);
+        }
+    };
+    match parsed.command {
+        Command::Help => {
+            print!("{}{}", cli::USAGE, cli::HELP);
+            ExitCode::SUCCESS
+        }
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            println!("ironkeeper {version}, for clients of Apache ZooKeeper 3.9.5 and earlier");
+            ExitCode::SUCCESS
+        }
+        Command::Check(sources) => check(&sources),
+        Command::Run(sources) => run(&sources, &parsed.notices),
+    }
+}
+
+fn check(sources: &Sources) -> ExitCode {
+    let reading = config::read(sources);
+    print!("{}", config::report(&reading));
+    match reading.options {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(INVALID_INVOCATION),
+    }
+}
+
+fn run(sources: &Sources, notices: &[Notice]) -> ExitCode {
+    logging::start();
+    let reading = config::read(sources);
+    let options = match reading.options {
+        Ok(options) => options,
+        Err(error) => {
+            notices.iter().chain(&reading.notices).for_each(log);
+            error!("Invalid config, exiting abnormally: {error}");
+            error!("Exiting JVM with code {INVALID_INVOCATION}");
+            eprintln!("Invalid config, exiting abnormally");
+            eprintln!("{error}");
+            return ExitCode::from(INVALID_INVOCATION);
+        }
+    };
+    logging::set_my_id(options.my_id);
+    notices.iter().chain(&reading.notices).for_each(log);
+    ironkeeper::server::run(options)
+}
+
+fn log(notice: &Notice) {
+    let text = &notice.text;
+    match notice.level {
+        Level::Info => info!("{text}"),
+        Level::Warn => warn!("{text}"),
+        Level::Error => error!("{text}"),
+    }
+}

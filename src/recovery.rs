@@ -92,7 +92,7 @@ pub(crate) fn recover(server: &Server, disk: Arc<dyn Disk>) -> Result<Recovered,
     let started = Instant::now();
     let options = &server.options;
     let store = Store::open(store_options(options), Arc::clone(&disk))?;
-    let snapshots = store.snapshots()?;
+    let snapshots = Arc::clone(store.snapshots());
     let progress = Progress::new(started);
     let range = store.log_range()?;
     let choice = snapshots.load_newest(range, |reader| {
@@ -113,7 +113,13 @@ pub(crate) fn recover(server: &Server, disk: Arc<dyn Disk>) -> Result<Recovered,
     let mut bytes = 0;
     let replay = store.replay(
         from,
-        &mut |done| progress.tell("reading the log", done.bytes, done.bytes_total),
+        &mut |done| {
+            progress.tell(
+                "reading the log",
+                done.segments as u64,
+                done.segments_total as u64,
+            );
+        },
         &mut |zxid, record| {
             bytes += record.len() as u64;
             Ok(apply(&mut tree, zxid, record)?)
@@ -267,7 +273,7 @@ impl Progress {
         }
         self.told_ms.store(now_ms, Ordering::Relaxed);
         let percent = (done.saturating_mul(100)).checked_div(total).unwrap_or(100);
-        info!("{what}: {percent}% of {} MiB", total >> 20);
+        info!("{what}: {percent}%");
     }
 }
 

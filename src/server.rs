@@ -132,6 +132,10 @@ async fn live(
         },
         () = signals.stop() => return Err(Exit::Forced),
     }
+    for shared in server.connections() {
+        shared.outbox.with(|parcel| parcel.close = true);
+        shared.wake.wake();
+    }
     tokio::select! {
         _ = tokio::time::timeout(FAREWELL_TIME_MAX, server.all_dismissed()) => {}
         () = signals.stop() => return Err(Exit::Forced),

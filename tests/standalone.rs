@@ -145,7 +145,7 @@ fn a_start_from_a_snapshot_and_the_log_above_it_is_the_same_tree() {
         if n % 100 == 99 {
             client.flush().unwrap();
             for _ in 0..100 {
-                assert_eq!(client.reply().unwrap().err, 0);
+                assert_eq!(client.reply().unwrap().code, ErrorCode::Ok);
             }
         }
     }

@@ -20,12 +20,10 @@
 #![forbid(unsafe_code)]
 
 mod batches;
-mod password;
 mod pipeline;
 mod replies;
 mod sessions;
 
-pub use password::{PASSWORD_BYTES, session_password};
 pub use pipeline::{ConnId, Logged, Now, Outlet, RecordSink, Replica, ReplicaOptions, Request};
 pub use replies::encode_event;
 pub use sessions::Heartbeat;

@@ -140,6 +140,9 @@ pub struct Options {
     /// `4lw.commands.whitelist`.
     pub four_letter_words: FourLetterWords,
 
+    /// `reconfigEnabled`: default off. It decides how a request to change the ensemble is refused.
+    pub reconfig_enabled: bool,
+
     /// `ironkeeper.engineHome`.
     pub engine_home: EngineHome,
     /// `ironkeeper.runtimes`: threads that hold connections; 0, the default, is chosen by the
@@ -188,6 +191,7 @@ impl Default for Options {
             digest_auth: DigestAuth::default(),
             read_only_mode: false,
             four_letter_words: FourLetterWords::default(),
+            reconfig_enabled: false,
             engine_home: EngineHome::Auto,
             runtimes: 0,
         }

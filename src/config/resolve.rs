@@ -95,9 +95,7 @@ fn network(
     options.my_id = standing.my_id;
     options.client_address = standing.client_address;
     if options.client_address.is_none() {
-        reader
-            .notices
-            .warn("clientPort is not set: this server listens nowhere for clients");
+        reader.notices.info("clientPort is not set");
     }
     Ok(())
 }
@@ -310,6 +308,7 @@ fn access(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), ConfigEr
     options.digest_enabled = reader.switch("digest.enabled", true);
     options.close_session_txn = reader.switch("closeSessionTxn.enabled", true);
     options.extended_types = reader.switch("extendedTypesEnabled", false);
+    options.reconfig_enabled = reader.switch("reconfigEnabled", false);
     options.read_only_mode = reader.switch("readonlymode.enabled", false);
     options.skip_acl = reader.settings.get("skipACL") == Some("yes");
     if options.skip_acl {

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use ironkeeper_proto::frame::{self, BadLength, Split};
 use ironkeeper_proto::{ConnectRequest, ConnectResponse, Record};
-use ironkeeper_replica::session_password;
 use tracing::{debug, info};
 
 use super::{Connection, Talk};
@@ -94,7 +93,7 @@ impl Connection<'_> {
                 .fetch_add(1, Ordering::Relaxed);
             // Checked before the engine closes whoever holds the session: a wrong password must
             // not disturb the legitimate connection.
-            if request.password != Some(&session_password(session)[..]) {
+            if request.password != Some(&session.password()[..]) {
                 self.established(Handshake::Refused);
                 return;
             }
@@ -120,7 +119,7 @@ impl Connection<'_> {
                 heartbeat,
             } => {
                 let timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
-                let password = session_password(session);
+                let password = session.password();
                 let response = ConnectResponse {
                     protocol_version: 0,
                     timeout_ms,

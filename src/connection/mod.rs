@@ -35,7 +35,7 @@ use tracing::debug;
 
 use self::locals::Local;
 use crate::outbox::{Outbox, Parcel};
-use crate::state::{Input, Server};
+use crate::state::{Input, Phase, Server};
 use crate::wake::Wake;
 
 /// Output that may wait for a client to read before this connection stops reading requests.
@@ -134,6 +134,8 @@ struct Connection<'a> {
     submitted: u64,
     replied: u64,
     inputs: Vec<Input>,
+    /// When the bytes at hand were read.
+    batch_us: u64,
     /// No further frame is looked at.
     deaf: bool,
     /// The client has closed its side.
@@ -161,6 +163,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         submitted: 0,
         replied: 0,
         inputs: Vec::new(),
+        batch_us: 0,
         deaf: false,
         eof: false,
         stalled: false,
@@ -287,6 +290,11 @@ impl Connection<'_> {
     /// Handles every whole frame in `bytes`; returns how many bytes are done with.
     fn look_at(&mut self, bytes: &[u8]) -> usize {
         if self.deaf {
+            return bytes.len();
+        }
+        if self.server.phase() == Phase::Stopping {
+            // What was taken is still answered; nothing more is taken.
+            self.deaf = true;
             return bytes.len();
         }
         let used = match self.talk {
