@@ -137,6 +137,16 @@ impl Outbox {
         mine.notified = false;
     }
 
+    /// Whether anything came since the last [`Outbox::take`].
+    pub(crate) fn has_mail(&self) -> bool {
+        self.parcel.lock().notified
+    }
+
+    /// Whether the connection is to end at once.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.parcel.lock().abort
+    }
+
     /// Gives back the memory of an empty outbox.
     pub(crate) fn trim(&self) {
         let mut parcel = self.parcel.lock();

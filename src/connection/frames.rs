@@ -82,6 +82,9 @@ impl<'a> Connection<'a> {
     /// Whether this connection has to wait for replies before it may ask for more
     /// (`globalOutstandingLimit`, client-protocol 13). One request is always let in.
     fn is_too_busy(&self) -> bool {
+        if self.is_output_full() {
+            return true;
+        }
         let limit = self.server.options.global_outstanding_limit;
         let own = self.unanswered();
         own > 0 && (own >= limit || self.server.stats.outstanding.load(Ordering::Relaxed) >= limit)

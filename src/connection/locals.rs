@@ -12,8 +12,8 @@ use ironkeeper_tree::read::{ReadContext, WatchAccess, serve_read};
 use ironkeeper_tree::watch::WatchTable;
 use parking_lot::Mutex;
 
-use super::{Connection, Talk};
-use crate::outbox::{Kind, Parcel};
+use super::{Connection, End, Talk};
+use crate::outbox::Kind;
 use crate::state::Server;
 
 /// A request that waits until `after` of this connection's writes have been answered.
@@ -40,97 +40,131 @@ pub(super) enum Task {
     },
 }
 
+/// How much of the parcel is delivered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    /// The next mark.
+    next: usize,
+    /// Where its frame begins.
+    start: usize,
+}
+
 /// The tree's read guard, taken when the first read of a batch needs it and kept for the batch.
 #[derive(Default)]
 pub(super) struct ReadGuard<'a>(Option<ShardedLockReadGuard<'a, Tree>>);
 
 impl<'a> Connection<'a> {
     /// Takes what the engine left: events and replies go out in their order, and queued reads are
-    /// answered as soon as the writes before them are.
+    /// answered as soon as the writes before them are. Stops while the client reads too slowly.
     pub(super) fn collect(&mut self) {
-        let mut parcel = std::mem::take(&mut self.parcel);
-        self.shared.outbox.take(&mut parcel);
-        self.deliver(&mut parcel);
-        parcel.clear();
-        self.parcel = parcel;
+        while self.end != Some(End::Abort) {
+            if self.shared.outbox.is_aborted() {
+                self.abort();
+                return;
+            }
+            if self.parcel.is_empty() {
+                self.shared.outbox.take(&mut self.parcel);
+            }
+            if let Some(handshake) = self.parcel.handshake.take() {
+                self.established(handshake);
+            }
+            if self.locals.is_empty() && self.cursor.next == 0 {
+                let marks = &self.parcel.marks;
+                let replies = marks.iter().filter(|mark| mark.kind == Kind::Reply).count();
+                self.replied += replies as u64;
+                self.output.extend_from_slice(&self.parcel.bytes);
+                self.count_sent(self.parcel.marks.len(), self.parcel.bytes.len());
+            } else if !self.merge() {
+                return;
+            }
+            if self.parcel.close {
+                self.finish();
+            }
+            self.parcel.clear();
+            self.cursor = Cursor::default();
+            // Mail that came while a parcel was held back has had its wake-up already.
+            if !self.shared.outbox.has_mail() {
+                return;
+            }
+        }
     }
 
-    fn deliver(&mut self, parcel: &mut Parcel) {
-        if parcel.abort {
-            self.abort();
-            return;
-        }
-        if let Some(handshake) = parcel.handshake.take() {
-            self.established(handshake);
-        }
-        if self.locals.is_empty() {
-            let replies = parcel
-                .marks
-                .iter()
-                .filter(|mark| mark.kind == Kind::Reply)
-                .count();
-            self.replied += replies as u64;
-            self.output.extend_from_slice(&parcel.bytes);
-            self.count_sent(parcel.marks.len(), parcel.bytes.len());
-        } else {
-            self.merge(parcel);
-        }
-        if parcel.close {
-            self.finish();
-        }
+    /// Whether reads wait only for the client to take what was written for it.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.locals
+            .front()
+            .is_some_and(|local| local.after <= self.replied)
     }
 
     /// Replies with reads between them. A read shows the state of now, so every event that has
-    /// arrived by the time of its guard goes out before it.
-    fn merge(&mut self, parcel: &mut Parcel) {
-        let mut next = 0;
-        let mut start = 0;
-        while let Some(mark) = parcel.marks.get(next).copied() {
-            next += 1;
-            let frame = start..mark.end;
-            start = mark.end;
-            if mark.kind == Kind::Gone {
-                continue;
-            }
-            self.emit(parcel.bytes.get(frame).unwrap_or_default());
-            if mark.kind == Kind::Event {
-                continue;
-            }
-            self.replied += 1;
-            if self
+    /// arrived by the time of its guard goes out before it. False if the client must read first.
+    fn merge(&mut self) -> bool {
+        let server: &'a Server = self.server;
+        let mut guard = ReadGuard::default();
+        loop {
+            while self
                 .locals
                 .front()
-                .is_none_or(|local| local.after > self.replied)
+                .is_some_and(|local| local.after <= self.replied)
             {
-                continue;
-            }
-            let server: &'a Server = self.server;
-            let mut guard = ReadGuard(Some(server.tree()));
-            self.shared.outbox.take_more(parcel);
-            let mut event_start = start;
-            for mark in parcel.marks.get_mut(next..).unwrap_or_default() {
-                if mark.kind == Kind::Event {
-                    let event = parcel.bytes.get(event_start..mark.end).unwrap_or_default();
-                    self.output.extend_from_slice(event);
-                    mark.kind = Kind::Gone;
+                if self.is_output_full() {
+                    return false;
                 }
-                event_start = mark.end;
+                if guard.0.is_none() {
+                    guard.0 = Some(server.tree());
+                    self.announce();
+                }
+                if let Some(local) = self.locals.pop_front() {
+                    self.perform(local.xid, local.task, &mut guard);
+                }
             }
-            while let Some(local) = self
-                .locals
-                .pop_front_if(|local| local.after <= self.replied)
-            {
-                self.perform(local.xid, local.task, &mut guard);
+            guard.0 = None;
+            let Some(mark) = self.parcel.marks.get(self.cursor.next).copied() else {
+                return true;
+            };
+            let frame = self.cursor.start..mark.end;
+            self.cursor = Cursor {
+                next: self.cursor.next + 1,
+                start: mark.end,
+            };
+            if mark.kind != Kind::Gone {
+                self.output
+                    .extend_from_slice(self.parcel.bytes.get(frame.clone()).unwrap_or_default());
+                self.count_sent(1, frame.len());
             }
-        }
-        if parcel.abort {
-            self.abort();
+            self.replied += u64::from(mark.kind == Kind::Reply);
         }
     }
 
-    fn emit(&mut self, frame: &[u8]) {
-        self.output.extend_from_slice(frame);
-        self.count_sent(1, frame.len());
+    /// With the tree's guard held: every event there is goes out, ahead of replies that wait for
+    /// their turn.
+    fn announce(&mut self) {
+        self.shared.outbox.take_more(&mut self.parcel);
+        let mut start = self.cursor.start;
+        let mut sent = 0;
+        let mut replies = false;
+        for mark in self
+            .parcel
+            .marks
+            .get_mut(self.cursor.next..)
+            .unwrap_or_default()
+        {
+            if mark.kind == Kind::Event {
+                let event = self.parcel.bytes.get(start..mark.end).unwrap_or_default();
+                self.output.extend_from_slice(event);
+                mark.kind = Kind::Gone;
+                sent += 1;
+            }
+            replies |= mark.kind == Kind::Reply;
+            start = mark.end;
+        }
+        if !replies {
+            self.parcel.marks.truncate(self.cursor.next);
+            self.parcel.bytes.truncate(self.cursor.start);
+        }
+        if sent > 0 {
+            self.count_sent(sent, start - self.cursor.start);
+        }
     }
 
     pub(super) fn count_sent(&self, packets: usize, bytes: usize) {
@@ -178,7 +212,7 @@ impl<'a> Connection<'a> {
         if guard.0.is_none() {
             guard.0 = Some(server.tree());
             // With the guard held no further event can arrive that announces what it shows.
-            self.collect();
+            self.announce();
         }
         let Some(tree) = &guard.0 else { return };
         let xid = if op == OpCode::Ping { Xid::PING } else { xid };

@@ -33,7 +33,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use self::locals::Local;
+use self::locals::{Cursor, Local};
 use crate::outbox::{Outbox, Parcel};
 use crate::state::{Input, Phase, Server};
 use crate::wake::Wake;
@@ -128,6 +128,7 @@ struct Connection<'a> {
     output: Vec<u8>,
     written: usize,
     parcel: Parcel,
+    cursor: Cursor,
     /// Requests answered here that wait for replies to earlier writes.
     locals: VecDeque<Local>,
     /// Requests handed to the engine, and replies to them that came back.
@@ -159,6 +160,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         output: Vec::new(),
         written: 0,
         parcel: Parcel::default(),
+        cursor: Cursor::default(),
         locals: VecDeque::new(),
         submitted: 0,
         replied: 0,
@@ -201,6 +203,12 @@ impl Connection<'_> {
             if self.poll_write(cx).is_err() {
                 self.end = Some(End::Abort);
             }
+            if (self.stalled || self.is_held_back()) && !self.is_output_full() {
+                // The client has read: what waited for that goes on.
+                self.collect();
+                self.resume();
+                busy = !self.output.is_empty();
+            }
             match self.end {
                 Some(End::Abort) => return Poll::Ready(End::Abort),
                 Some(End::Flush) if self.output.is_empty() && self.locals.is_empty() => {
@@ -225,7 +233,7 @@ impl Connection<'_> {
 
     /// Reads once, if the connection may, and looks at the frames. True if anything was read.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.eof || self.stalled || self.output.len() - self.written > OUTPUT_BYTES_MAX {
+        if self.eof || self.stalled || self.is_output_full() {
             return false;
         }
         if matches!(self.talk, Talk::Waiting { .. }) && self.input.len() >= READ_BYTES {
@@ -253,6 +261,11 @@ impl Connection<'_> {
                 }
             }
         })
+    }
+
+    /// Whether the client has to read before more is written for it.
+    fn is_output_full(&self) -> bool {
+        self.output.len() - self.written > OUTPUT_BYTES_MAX
     }
 
     fn received(&mut self, bytes: &[u8]) {
