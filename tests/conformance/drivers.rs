@@ -36,6 +36,13 @@ fn java_client_and_command_line() {
     }
 }
 
+/// Apache's answer to an auth packet overtakes those of earlier writes; kazoo cannot bear it.
+const D3: &[Deviation] = &[Deviation {
+    number: "D3",
+    apache: &[r#""auth in flight keeps its turn" false"#],
+    ironkeeper: &[r#""auth in flight keeps its turn" true"#],
+}];
+
 #[test]
 fn kazoo() {
     if !has_reference("kazoo") {
@@ -44,7 +51,7 @@ fn kazoo() {
     let Some(python) = Peers::find().python.as_ref() else {
         return missing_peer("kazoo", "a Python with kazoo");
     };
-    compare_drivers("kazoo", &[], |address| {
+    compare_drivers("kazoo", D3, |address| {
         let mut command = Command::new(python);
         command.arg(Path::new(SOURCES).join("driver.py")).arg(address);
         command

@@ -11,6 +11,7 @@ mod normalise;
 mod ops;
 mod pair;
 mod script;
+mod table;
 mod transcript;
 mod words;
 

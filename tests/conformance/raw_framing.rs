@@ -266,6 +266,22 @@ fn a_session_can_be_taken_up_again() {
 }
 
 #[test]
+fn session_ids_are_all_different() {
+    compare(&BASE, "session_ids_are_all_different", |s| {
+        let mut ids: Vec<i64> = Vec::new();
+        for n in 0..50 {
+            let (conn, session) = s.session_with(&format!("session {n}"), &Hello::default());
+            ids.push(session.id);
+            conn.close();
+        }
+        s.note(&format!("zero or the mark of containers: {}", ids.contains(&0) || ids.contains(&i64::MIN)));
+        ids.sort_unstable();
+        ids.dedup();
+        s.note(&format!("{} different ids", ids.len()));
+    });
+}
+
+#[test]
 fn the_newest_connection_wins() {
     compare(&BASE, "the_newest_connection_wins", |s| {
         let (mut old, session) = s.session_with("old", &Hello::default());

@@ -3,7 +3,7 @@
 use crate::compare::{Deviation, compare, compare_with};
 use crate::jute::{Cursor, Writer};
 use crate::ops::{self, OPEN, Op, PERSISTENT, code};
-use crate::pair::BASE;
+use crate::pair::{BASE, LIMITS};
 use crate::script::{Hello, Script};
 
 #[test]
@@ -62,6 +62,22 @@ fn a_thousand_requests_in_order() {
         let last = i32::try_from(all.len()).expect("small");
         a.reply_to(last);
         a.settle();
+    });
+}
+
+#[test]
+fn back_pressure_is_no_error() {
+    // Two requests may be outstanding here; the rest waits in the connection.
+    compare(&LIMITS, "back_pressure_is_no_error", |s| {
+        let (mut a, mut b) = (s.session("A"), s.session("B"));
+        let path = s.path("/x");
+        a.call(&ops::create(&path, "", OPEN, PERSISTENT));
+        let all: Vec<Op> = (0..300).map(|n| ops::set_data(&path, "x", n)).collect();
+        a.send_all(&all);
+        // Others are served meanwhile; which zxid they see is a matter of luck.
+        b.settle_quietly();
+        a.frames(300);
+        b.call(&ops::get_data(&path, false));
     });
 }
 
