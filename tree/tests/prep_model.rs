@@ -103,7 +103,7 @@ fn single<'a>(random: &mut Random, acls: &'a Acls, in_multi: bool) -> Request<'a
         8..=9 => delete(path, version),
         10 => set_data(
             path,
-            *random.pick(&[&b""[..], b"y", b"other data"]),
+            random.pick(&["", "y", "other data"]).as_bytes(),
             version,
         ),
         11 if in_multi => check(path, version),
@@ -114,7 +114,7 @@ fn single<'a>(random: &mut Random, acls: &'a Acls, in_multi: bool) -> Request<'a
 
 fn stream(seed: u64, with_digest: bool) {
     let options = PrepOptions {
-        extended_types: seed % 3 != 0,
+        extended_types: !seed.is_multiple_of(3),
         digest: with_digest,
         hash_seed: seed,
         ..PrepOptions::default()

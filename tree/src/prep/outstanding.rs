@@ -114,6 +114,9 @@ pub(super) struct Outstanding {
     recent_acl: Option<Arc<[u8]>>,
 }
 
+/// A slot's last change and what it led to.
+type Before = (Zxid, Option<State>);
+
 /// What it takes to forget the changes made since [`Outstanding::begin`].
 #[derive(Default)]
 struct Undo {
@@ -122,7 +125,7 @@ struct Undo {
     /// The order's length before.
     order: usize,
     /// Slots as they were; `None`: the slot was not in use.
-    slots: Vec<(u32, Option<(Zxid, Option<State>)>)>,
+    slots: Vec<(u32, Option<Before>)>,
 }
 
 impl Outstanding {
