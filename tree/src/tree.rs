@@ -298,7 +298,7 @@ impl Tree {
                 .node(id)
                 .blob
                 .as_ref()
-                .map_or(0, |blob| blob.len());
+                .map_or(0, |blob| blob.slice.len());
             // Two counts, then the bytes; glibc's malloc adds 8 and rounds up to 16.
             blobs += (len + 16 + 8).next_multiple_of(16).max(32);
             at = self.core.arena.next_in_preorder(NodeId::ROOT, id);

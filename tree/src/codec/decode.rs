@@ -7,11 +7,10 @@ use super::{
 };
 use crate::digest::{self, extend_crc};
 use crate::node::index::hash_name;
-use crate::node::record::make_blob;
+use crate::node::record::{Blob, make_blob};
 use crate::node::{NodeId, NodeKind};
 use crate::tree::utf16_len;
 use ironkeeper_proto::{AclList, SessionId, StatPersisted, Zxid};
-use std::sync::Arc;
 
 /// A block taken apart, ready to be merged by a [`crate::load::Builder`]. It owns what it holds.
 #[derive(Debug)]
@@ -54,7 +53,7 @@ pub(crate) struct DecodedNodes {
 /// All of a node that can be known without the rest of the tree.
 #[derive(Debug)]
 pub(crate) struct DecodedNode {
-    pub(crate) blob: Arc<[u8]>,
+    pub(crate) blob: Blob,
     pub(crate) parent: u32,
     pub(crate) hash: u32,
     pub(crate) acl: u32,

@@ -4,12 +4,11 @@
 //! count of children is the length of that list.
 
 use super::cow::CowVec;
-use super::record::{NO_SIDE, Node, Side};
+use super::record::{Blob, NO_SIDE, Node, Side};
 use super::{NodeId, NodeKind};
 use crate::acl_table::AclId;
 use crate::digest;
 use ironkeeper_proto::{StatPersisted, Zxid};
-use std::sync::Arc;
 
 /// The nodes of a tree or of an image of one. A clone costs microseconds and shares every page.
 #[derive(Clone, Debug)]
@@ -40,7 +39,7 @@ impl Default for OwnedList {
 /// What a new node is made of.
 pub(crate) struct NewNode<'a> {
     pub(crate) parent: NodeId,
-    pub(crate) blob: Arc<[u8]>,
+    pub(crate) blob: Blob,
     pub(crate) acl: AclId,
     pub(crate) stat: &'a StatPersisted,
     pub(crate) kind: NodeKind,

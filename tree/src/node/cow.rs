@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-/// Elements in a page: with nodes of 72 bytes, 4.5 KiB. The first write to a shared page copies it and takes a
+/// Elements in a page: with nodes of 64 bytes, 4 KiB. The first write to a shared page copies it and takes a
 /// count for each node's bytes, so larger pages make that first write slower (64: about 3 us with cold counts).
 const PAGE_LEN: usize = 64;
 /// Pages under one entry of the top level.

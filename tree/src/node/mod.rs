@@ -5,9 +5,9 @@
 //! - [`arena`]: allocation, sibling links, owner lists.
 //! - [`index`]: (parent, name) to id, for the live tree only.
 //!
-//! What a znode costs beyond its name and data, on average: 72 bytes of record, about 13 of index (8 a slot at
+//! What a znode costs beyond its name and data, on average: 64 bytes of record, about 14 of index (8 a slot at
 //! a load of 60 %), 16 of reference counts and about 16 of allocator header and rounding for the one allocation
-//! that holds name and data: 117. A node that has or had children, an owner, or a changed ACL takes 64 more.
+//! that holds name and data: 110. A node that has or had children, an owner, or a changed ACL takes 64 more.
 
 pub(crate) mod arena;
 pub(crate) mod cow;
