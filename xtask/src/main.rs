@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod peers;
+mod tidy;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,9 @@ usage: cargo xtask TASK
   tidy     the project's own checks of its files
   compare  measure Apache's server and ours alternately; prints the table (options: zk-bench --help)
   long     the long sizes of the tests (IRONKEEPER_LONG=1), with their figures
+  fix      format, and write the list of long files anew
 
-Nothing here changes a file under version control.
+Only fix changes files under version control.
 ";
 
 /// Why a task failed: one sentence for the person who ran it.
@@ -37,6 +39,11 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let task = arguments.first().map_or("", String::as_str);
     let outcome = match task {
+        "quick" => quick(),
+        "verify" => verify(),
+        "tidy" => tidy::check(),
+        "fix" => fix(),
+        "long" => long(&arguments[1..]),
         "test" => test(&arguments[1..]),
         "peers" => set_up_peers(),
         "compare" => compare(&arguments[1..]),
@@ -61,6 +68,49 @@ fn main() -> ExitCode {
     }
 }
 
+/// What goes before every commit: under three minutes where most is built already.
+fn quick() -> Result<(), Failure> {
+    lints()?;
+    run(cargo().args(["test", "--workspace", "--lib", "--bins"]))
+}
+
+/// What CI runs: everything that can be wrong with a commit, the README's test command included.
+fn verify() -> Result<(), Failure> {
+    lints()?;
+    run(cargo()
+        .args(["doc", "--workspace", "--no-deps", "--quiet"])
+        .env("RUSTDOCFLAGS", "--deny warnings"))?;
+    // Bans, licences and sources need no network; the database of advisories does.
+    match program("cargo-deny", &["--version"], "install cargo-deny") {
+        Ok(()) => run(cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))?,
+        Err(failure) => eprintln!("NOT RUN: cargo deny check: {failure}"),
+    }
+    test(&[])
+}
+
+fn lints() -> Result<(), Failure> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    tidy::check()?;
+    run(cargo()
+        .args(["clippy", "--workspace", "--all-targets", "--quiet", "--"])
+        .args(["--deny", "warnings"]))
+}
+
+fn fix() -> Result<(), Failure> {
+    run(cargo().args(["fmt", "--all"]))?;
+    tidy::fix()
+}
+
+/// The tests at sizes that take minutes, optimised, with what they print.
+fn long(more: &[String]) -> Result<(), Failure> {
+    peers::report(&peers::set_up()?)?;
+    run(cargo()
+        .args(["test", "--release", "--workspace"])
+        .args(more)
+        .args(["--", "--show-output"])
+        .env("IRONKEEPER_LONG", "1"))
+}
+
 fn set_up_peers() -> Result<(), Failure> {
     peers::report(&peers::set_up()?)
 }
@@ -68,8 +118,23 @@ fn set_up_peers() -> Result<(), Failure> {
 /// Builds what is measured in release mode, then hands over to `zk-bench compare`.
 fn compare(more: &[String]) -> Result<(), Failure> {
     peers::report(&peers::set_up()?)?;
-    run(cargo().args(["build", "--release", "--bin", "zk-server", "--bin", "zk-bench"]))?;
-    let bench = ["run", "--quiet", "--release", "--bin", "zk-bench", "--", "compare"];
+    run(cargo().args([
+        "build",
+        "--release",
+        "--bin",
+        "zk-server",
+        "--bin",
+        "zk-bench",
+    ]))?;
+    let bench = [
+        "run",
+        "--quiet",
+        "--release",
+        "--bin",
+        "zk-bench",
+        "--",
+        "compare",
+    ];
     run(cargo().args(bench).args(more))
 }
 
