@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,26 +17,36 @@ use tracing_subscriber::registry::LookupSpan;
 /// Stands for "no myid", which no `myid` file can say: ids are not negative.
 const NO_ID: i64 = -1;
 
-static MY_ID: AtomicI64 = AtomicI64::new(NO_ID);
-
 /// Starts logging to the standard output: what `RUST_LOG` says, or from info on. In colours on a
 /// terminal, unless `NO_COLOR` asks otherwise.
-pub fn start() {
+pub fn start() -> MyId {
+    let my_id = MyId(Arc::new(AtomicI64::new(NO_ID)));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stdout().is_terminal() && !no_color)
-        .event_format(ApacheLayout)
+        .event_format(ApacheLayout {
+            my_id: my_id.clone(),
+        })
         .init();
+    my_id
 }
 
-/// Puts the server's id into every line from now on.
-pub fn set_my_id(id: Option<i64>) {
-    MY_ID.store(id.unwrap_or(NO_ID), Ordering::Relaxed);
+/// The server's id in the lines of a log; known only once the configuration was read.
+#[derive(Clone, Debug)]
+pub struct MyId(Arc<AtomicI64>);
+
+impl MyId {
+    /// Puts the id into every line from now on.
+    pub fn set(&self, id: Option<i64>) {
+        self.0.store(id.unwrap_or(NO_ID), Ordering::Relaxed);
+    }
 }
 
-struct ApacheLayout;
+struct ApacheLayout {
+    my_id: MyId,
+}
 
 impl<S, N> FormatEvent<S, N> for ApacheLayout
 where
@@ -50,7 +61,7 @@ where
     ) -> fmt::Result {
         let meta = event.metadata();
         write_time(&mut writer, SystemTime::now())?;
-        match MY_ID.load(Ordering::Relaxed) {
+        match self.my_id.0.load(Ordering::Relaxed) {
             NO_ID => write!(writer, " [myid:] - ")?,
             id => write!(writer, " [myid:{id}] - ")?,
         }

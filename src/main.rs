@@ -45,7 +45,7 @@ fn check(sources: &Sources) -> ExitCode {
 }
 
 fn run(sources: &Sources, notices: &[Notice]) -> ExitCode {
-    logging::start();
+    let my_id = logging::start();
     let reading = config::read(sources);
     let options = match reading.options {
         Ok(options) => options,
@@ -58,7 +58,7 @@ fn run(sources: &Sources, notices: &[Notice]) -> ExitCode {
             return ExitCode::from(INVALID_INVOCATION);
         }
     };
-    logging::set_my_id(options.my_id);
+    my_id.set(options.my_id);
     notices.iter().chain(&reading.notices).for_each(log);
     ironkeeper::server::run(options)
 }
