@@ -67,11 +67,6 @@ impl Guarded {
         Ok(Guarded { shell, leash, pid })
     }
 
-    /// The process id of the program itself.
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
-    }
-
     /// Whether the program has ended. A zombie has: the shell collects it only at the end.
     pub(crate) fn has_ended(&self) -> bool {
         match std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) {

@@ -53,7 +53,9 @@ fn kazoo() {
     };
     compare_drivers("kazoo", D3, |address| {
         let mut command = Command::new(python);
-        command.arg(Path::new(SOURCES).join("driver.py")).arg(address);
+        command
+            .arg(Path::new(SOURCES).join("driver.py"))
+            .arg(address);
         command
     });
 }
@@ -62,7 +64,10 @@ fn kazoo() {
 fn java(address: &str) -> Command {
     static COMPILED: OnceLock<(String, PathBuf)> = OnceLock::new();
     let (class_path, classes) = COMPILED.get_or_init(|| {
-        let class_path = Peers::find().class_path.clone().expect("has_reference was asked");
+        let class_path = Peers::find()
+            .class_path
+            .clone()
+            .expect("has_reference was asked");
         let classes = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance-classes");
         std::fs::create_dir_all(&classes).expect("the target directory can be written");
         let output = Command::new("javac")
@@ -71,20 +76,27 @@ fn java(address: &str) -> Command {
             .args(["Driver.java", "Proxy.java"].map(|name| Path::new(SOURCES).join(name)))
             .output()
             .expect("javac is installed where Apache's server runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         (class_path, classes)
     });
     let mut command = Command::new("java");
-    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
-    command.arg(format!("{}:{class_path}", classes.display())).args(["Driver", address]);
+    command.args([
+        "-Xmx256m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+    ]);
+    command
+        .arg(format!("{}:{class_path}", classes.display()))
+        .args(["Driver", address]);
     command
 }
 
-fn compare_drivers(
-    name: &str,
-    deviations: &[Deviation],
-    driver: impl Fn(&str) -> Command + Sync,
-) {
+fn compare_drivers(name: &str, deviations: &[Deviation], driver: impl Fn(&str) -> Command + Sync) {
     let pair = Pair::start(SETTINGS);
     let (reference, subject) = run_both(&pair, |server| {
         let address = format!("127.0.0.1:{}", server.address().port());
@@ -99,7 +111,10 @@ fn compare_drivers(
 
 /// Runs a driver to its end, does what it asks for, and returns its masked lines.
 fn run(mut command: Command, server: &mut Server) -> Vec<String> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("the driver can be started");
     let mut orders = child.stdin.take().expect("piped");
     let output = BufReader::new(child.stdout.take().expect("piped"));
@@ -186,7 +201,10 @@ fn mask(value: &mut Value, masks: &mut Masks) {
 /// Masks a line of zkCli's that shows one of the named fields.
 fn mask_line(line: &str, masks: &mut Masks) -> Option<String> {
     if let Some((event, zxid)) = line.split_once(" zxid: ") {
-        return zxid.parse().ok().map(|zxid| format!("{event} zxid: {}", masks.zxid(zxid)));
+        return zxid
+            .parse()
+            .ok()
+            .map(|zxid| format!("{event} zxid: {}", masks.zxid(zxid)));
     }
     let (key, value) = line.split_once(" = ")?;
     let hex = || {

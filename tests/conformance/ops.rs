@@ -278,6 +278,11 @@ pub(crate) fn check_watches(path: &str, kind: i32) -> Op {
     path_int(code::CHECK_WATCHES, path, kind)
 }
 
+/// A reconfig that names nobody.
+pub(crate) fn reconfig() -> Op {
+    op(code::RECONFIG, Writer::new().null().null().null().long(-1))
+}
+
 fn several(code: i32, ops: &[Op]) -> Op {
     let writer = ops.iter().fold(Writer::new(), |writer, sub| {
         writer.int(sub.code).byte(0).int(-1).raw(&sub.body)

@@ -3,7 +3,7 @@
 use crate::compare::compare;
 use crate::ops::{self, Entry, OPEN, PERSISTENT, READ, code, world};
 use crate::pair::BASE;
-use crate::script::{Hello, Script};
+use crate::script::Hello;
 
 /// addWatch modes.
 const STAY: i32 = 0;
@@ -92,11 +92,10 @@ fn created_comes_before_children_changed() {
     });
 }
 
-/// Every kind of change below a node, and the setup of the watchers again between them.
-fn changes(s: &Script<'_>, top: &str) -> Vec<ops::Op> {
+/// Every kind of change of a node and below it.
+fn changes(top: &str) -> Vec<ops::Op> {
     let x = format!("{top}/x");
     let deep = format!("{top}/x/deep");
-    let _ = s;
     vec![
         ops::create(top, "", OPEN, PERSISTENT),
         ops::create(&x, "", OPEN, PERSISTENT),
@@ -132,7 +131,7 @@ fn watches_that_stay() {
         above.call(&ops::add_watch(&s.path(""), RECURSIVE));
         above.call(&ops::add_watch(&top, RECURSIVE));
         above.call(&ops::add_watch(&s.path("/top/x"), STAY));
-        for change in changes(s, &top) {
+        for change in changes(&top) {
             a.call(&change);
             for conn in [&mut b, &mut c, &mut root, &mut above] {
                 conn.settle();
@@ -322,7 +321,7 @@ fn set_watches_sets_what_stays() {
         let list = [top.clone()];
         b.call(&ops::set_watches(0, &[&[], &[], &[], &list, &[]]));
         c.call(&ops::set_watches(0, &[&[], &[], &[], &[], &list]));
-        for change in changes(s, &top) {
+        for change in changes(&top) {
             a.call(&change);
             b.settle();
             c.settle();

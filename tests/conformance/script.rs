@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -214,11 +214,10 @@ impl<'s> Script<'s> {
     }
 }
 
-/// A reply's header and body. A reply that never came has the error `i32::MIN`.
+/// A reply's header. A reply that never came has the error `i32::MIN`.
 pub(crate) struct Reply {
     pub(crate) zxid: i64,
     pub(crate) err: i32,
-    pub(crate) body: Vec<u8>,
 }
 
 /// One connection. Dropping it drops the TCP connection and leaves its session alone.
@@ -351,17 +350,12 @@ impl Conn {
             if let (Some(got), Some(zxid), Some(err)) = header
                 && got == xid
             {
-                return Reply {
-                    zxid,
-                    err,
-                    body: cursor.rest().to_vec(),
-                };
+                return Reply { zxid, err };
             }
         }
         Reply {
             zxid: 0,
             err: i32::MIN,
-            body: Vec::new(),
         }
     }
 
@@ -472,9 +466,4 @@ impl Conn {
         self.stream = None;
         false
     }
-}
-
-/// The server's port on another loopback address.
-pub(crate) fn on(address: SocketAddr, host: Ipv4Addr) -> SocketAddr {
-    (host, address.port()).into()
 }

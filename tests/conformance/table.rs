@@ -10,10 +10,18 @@ const LINES: u32 = 105;
 fn tests() -> BTreeSet<String> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
     let mut names = BTreeSet::new();
-    for entry in std::fs::read_dir(&dir).expect("the sources are here").flatten() {
-        let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+    for entry in std::fs::read_dir(&dir)
+        .expect("the sources are here")
+        .flatten()
+    {
+        let Ok(text) = std::fs::read_to_string(entry.path()) else {
+            continue;
+        };
         for part in text.split("#[test]\n").skip(1) {
-            let name = part.trim_start().strip_prefix("fn ").and_then(|rest| rest.split('(').next());
+            let name = part
+                .trim_start()
+                .strip_prefix("fn ")
+                .and_then(|rest| rest.split('(').next());
             names.extend(name.map(str::to_owned));
         }
     }
@@ -25,12 +33,18 @@ fn every_line_of_the_checklist_has_a_test_or_a_reason() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance.md");
     let text = std::fs::read_to_string(&path).expect("docs/conformance.md is there");
     let tests = tests();
-    assert!(tests.len() > 100, "the sources were not understood: {}", tests.len());
+    assert!(
+        tests.len() > 100,
+        "the sources were not understood: {}",
+        tests.len()
+    );
     let mut seen = BTreeSet::new();
     let mut wrong = Vec::new();
     for row in text.lines().filter(|line| line.starts_with("| ")) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let Some(line) = cells.first().and_then(|cell| cell.parse::<u32>().ok()) else { continue };
+        let Some(line) = cells.first().and_then(|cell| cell.parse::<u32>().ok()) else {
+            continue;
+        };
         seen.insert(line);
         let shown = cells.get(2).copied().unwrap_or_default();
         let names: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
@@ -41,6 +55,10 @@ fn every_line_of_the_checklist_has_a_test_or_a_reason() {
             wrong.push(format!("line {line} names `{name}`, which is no test"));
         }
     }
-    wrong.extend((1..=LINES).filter(|n| !seen.contains(n)).map(|n| format!("line {n} is missing")));
+    wrong.extend(
+        (1..=LINES)
+            .filter(|n| !seen.contains(n))
+            .map(|n| format!("line {n} is missing")),
+    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

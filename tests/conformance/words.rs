@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::common::{Kind, Server};
 use crate::compare::{judge, keep_files, run_both, write_transcripts};
 use crate::ops::{self, OPEN, PERSISTENT};
-use crate::pair::{Pair, BASE, has_reference, subject_kind};
-use crate::common::{Kind, Server};
+use crate::pair::{BASE, Pair, has_reference, subject_kind};
 use crate::script::Script;
 
 /// What collectors read from `mntr` of a server that stands alone: the head and the gauges.
@@ -55,8 +55,13 @@ const COUNTED: &[&str] = &[
 ];
 
 /// `conf` values that name a port, a directory or a size on disk.
-const LOCAL: &[&str] =
-    &["clientPort", "dataDir", "dataDirSize", "dataLogDir", "dataLogSize"];
+const LOCAL: &[&str] = &[
+    "clientPort",
+    "dataDir",
+    "dataDirSize",
+    "dataLogDir",
+    "dataLogSize",
+];
 
 /// Puts nodes, watches and a session into a server and asks the word.
 fn after_some_work(server: &mut Server, word: &str) -> String {
@@ -68,7 +73,10 @@ fn after_some_work(server: &mut Server, word: &str) -> String {
     a.call(&ops::get_children("/", true));
     a.call(&ops::add_watch("/x", 0));
     a.settle();
-    let text = s.server().word(word).unwrap_or_else(|e| format!("{word}: {e}"));
+    let text = s
+        .server()
+        .word(word)
+        .unwrap_or_else(|e| format!("{word}: {e}"));
     s.finish();
     text
 }
@@ -98,7 +106,10 @@ fn kind_of(value: &str) -> String {
         "int".to_owned()
     } else if value.parse::<f64>().is_ok() && value.contains('.') {
         "double".to_owned()
-    } else if value.strip_prefix("0x").is_some_and(|hex| i64::from_str_radix(hex, 16).is_ok()) {
+    } else if value
+        .strip_prefix("0x")
+        .is_some_and(|hex| i64::from_str_radix(hex, 16).is_ok())
+    {
         "hex".to_owned()
     } else if value.split('/').count() == 3 && value.split('/').all(|v| v.parse::<f64>().is_ok()) {
         value.split('/').map(kind_of).collect::<Vec<_>>().join("/")
@@ -111,9 +122,13 @@ fn kind_of(value: &str) -> String {
 
 /// `3.9.5-<build>, built on 2025-01-01 00:00 UTC`, as monitoring parses it.
 fn is_version(value: &str) -> bool {
-    let Some((number, built)) = value.split_once(", built on ") else { return false };
-    let date: String =
-        built.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    let Some((number, built)) = value.split_once(", built on ") else {
+        return false;
+    };
+    let date: String = built
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '9' } else { c })
+        .collect();
     number.starts_with("3.9.5-") && date == "9999-99-99 99:99 UTC"
 }
 
@@ -130,9 +145,14 @@ fn srvr_line(line: &str) -> String {
 
 /// ` /127.0.0.1:40000[1](queued=0,recved=7,sent=6)`; other lines stay as they are.
 fn client_line(line: &str) -> String {
-    let Some((address, rest)) = line.split_once('[') else { return line.to_owned() };
+    let Some((address, rest)) = line.split_once('[') else {
+        return line.to_owned();
+    };
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let rest: String = rest.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    let rest: String = rest
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '9' } else { c })
+        .collect();
     format!("{host}:port[{}", rest.replace("99", "9"))
 }
 
@@ -152,7 +172,14 @@ fn conf() {
     compare_shapes("conf", |line| match line.split_once('=') {
         Some((key, value)) if LOCAL.contains(&key) => {
             let is_path = value.ends_with("/version-2");
-            format!("{key}={}", if is_path { "a path".to_owned() } else { kind_of(value) })
+            format!(
+                "{key}={}",
+                if is_path {
+                    "a path".to_owned()
+                } else {
+                    kind_of(value)
+                }
+            )
         }
         _ => line.to_owned(),
     });
@@ -173,7 +200,9 @@ fn mntr_has_what_collectors_read() {
     let (reference, subject) = run_both(&pair, |server| {
         let text = after_some_work(server, "mntr");
         let pairs = text.lines().filter_map(|line| line.split_once('\t'));
-        pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect::<BTreeMap<_, _>>()
+        pairs
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect::<BTreeMap<_, _>>()
     });
     let mut wrong = Vec::new();
     for key in HEAD_AND_GAUGES {
@@ -184,10 +213,19 @@ fn mntr_has_what_collectors_read() {
             None => "absent".to_owned(),
         };
         let (theirs, ours) = (shown(&reference), shown(&subject));
-        let expected = if absent && subject_kind() != Kind::Apache { "absent" } else { &theirs };
+        let expected = if absent && subject_kind() != Kind::Apache {
+            "absent"
+        } else {
+            &theirs
+        };
         if theirs == "absent" || ours != expected {
             wrong.push(format!("{key}: apache {theirs}, subject {ours}"));
         }
     }
-    assert!(wrong.is_empty(), "mntr differs:\n{}\n{}", wrong.join("\n"), keep_files(&pair));
+    assert!(
+        wrong.is_empty(),
+        "mntr differs:\n{}\n{}",
+        wrong.join("\n"),
+        keep_files(&pair)
+    );
 }

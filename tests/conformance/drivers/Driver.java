@@ -852,6 +852,9 @@ public final class Driver {
             if (command.equals("whoami")) {
                 Collections.sort(lines);
             }
+            if (command.startsWith("getEphemerals")) {
+                lines.replaceAll(Shell::sortedList);
+            }
             Map<String, Object> value = new LinkedHashMap<>();
             value.put("out", lines);
             value.put("events", events);
@@ -860,6 +863,15 @@ public final class Driver {
             out.reset();
             err.reset();
             print("zk: " + command, value);
+        }
+
+        /** {@code [b, a]} as {@code [a, b]}. */
+        private static String sortedList(String line) {
+            if (!line.startsWith("[") || !line.endsWith("]")) {
+                return line;
+            }
+            return sorted(Arrays.asList(line.substring(1, line.length() - 1).split(", ")))
+                .toString();
         }
 
         private void settle() throws Exception {
