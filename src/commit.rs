@@ -134,7 +134,9 @@ impl Engine {
         if self.server.phase() == Phase::Stopping && idle && self.backlog.is_empty() {
             return Next::Stopped;
         }
-        if (!self.backlog.is_empty() && fed) || self.replica.has_committed() {
+        // An inline backend calls nobody when it is done: whatever is gathered by now is due.
+        let unsubmitted = self.log.log.has_staged() && self.log.log.in_flight() == 0;
+        if (!self.backlog.is_empty() && fed) || unsubmitted || self.replica.has_committed() {
             return Next::Again;
         }
         let expiry = self

@@ -149,7 +149,8 @@ impl Driver<'_> {
             data,
             ephemeral,
         };
-        if number == 0 {
+        // Made once, or again where a crash took it away unanswered.
+        if !self.history.projected.nodes.contains_key(&directory) {
             return Operation::of(vec![create(directory, self.data(), false)]);
         }
         let data = self.data();

@@ -18,6 +18,7 @@
 pub mod acl;
 mod acl_table;
 mod apply;
+mod change;
 pub mod codec;
 pub mod digest;
 mod image;

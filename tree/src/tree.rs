@@ -1,10 +1,8 @@
 //! The tree: what readers see, and the pieces that changes are made of.
 
 use crate::acl_table::{AclId, AclIndex, AclLists};
-use crate::digest;
-use crate::node::arena::{Arena, NewNode, OwnedList};
+use crate::node::arena::Arena;
 use crate::node::index::Index;
-use crate::node::record::make_blob;
 use crate::node::{NodeId, NodeKind};
 use crate::session::{OwnerIndex, Owners, Session};
 use crate::view::{NodeRef, OwnedNodes};
@@ -177,7 +175,7 @@ impl Tree {
         self.core.last_applied = zxid;
     }
 
-    /// Apache's tree digest, version [`digest::DIGEST_VERSION`], as txns carry it.
+    /// Apache's tree digest, version [`crate::digest::DIGEST_VERSION`], as txns carry it.
     pub fn digest(&self) -> i64 {
         self.core.digest.cast_signed()
     }
@@ -310,140 +308,6 @@ impl Tree {
             + self.acl_index.heap_bytes()
             + self.core.owners.heap_bytes()
             + self.owner_index.heap_bytes()
-    }
-}
-
-/// Building blocks of changes. They keep index, counts, lists and digest in step; none can fail.
-impl Tree {
-    /// The parent of a path, and the path's last component. `None` if there is no such parent, or the path cannot be
-    /// that of a child at all.
-    #[inline]
-    pub(crate) fn parent_of<'p>(&self, path: &'p str) -> Option<(NodeId, &'p str)> {
-        let (parent, name) = path.rsplit_once('/')?;
-        Some((self.lookup(parent)?, name))
-    }
-
-    pub(crate) fn acquire_acl(&mut self, acl: AclList<'_>) -> AclId {
-        let list = (!acl.is_null()).then_some(acl.as_bytes());
-        self.acl_index.acquire(&mut self.core.acls, list)
-    }
-
-    pub(crate) fn release_acl(&mut self, id: AclId) {
-        self.acl_index.release(&mut self.core.acls, id);
-    }
-
-    pub(crate) fn insert_root(
-        &mut self,
-        data: Option<&[u8]>,
-        acl: AclList<'_>,
-        stat: &StatPersisted,
-    ) {
-        let acl = self.acquire_acl(acl);
-        let content_crc = digest::content_crc("", data);
-        let blob = make_blob(&mut self.scratch, b"", data);
-        let kind = NodeKind::Persistent;
-        let new = NewNode {
-            parent: NodeId::NIL,
-            blob,
-            acl,
-            stat,
-            kind,
-            content_crc,
-        };
-        let id = self.core.arena.insert_unlinked(new);
-        assert_eq!(id, NodeId::ROOT, "the root is the first node");
-        self.core.data_bytes += data.map_or(0, <[u8]>::len) as u64;
-        self.core.add_digest(digest::node_digest(content_crc, stat));
-    }
-
-    /// Adds a node that is not there. The reference to `acl` becomes the node's. False: the node is ephemeral and
-    /// its session unknown.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "all of it is needed at once, by two callers"
-    )]
-    pub(crate) fn insert(
-        &mut self,
-        parent: NodeId,
-        name: &str,
-        path: &str,
-        data: Option<&[u8]>,
-        acl: AclId,
-        stat: &StatPersisted,
-        kind: NodeKind,
-    ) -> bool {
-        let content_crc = digest::content_crc(path, data);
-        let blob = make_blob(&mut self.scratch, name.as_bytes(), data);
-        let new = NewNode {
-            parent,
-            blob,
-            acl,
-            stat,
-            kind,
-            content_crc,
-        };
-        let id = self.core.arena.insert_unlinked(new);
-        self.core.arena.link(id);
-        self.index
-            .insert(self.index.hash(parent, name.as_bytes()), id);
-        self.core.data_bytes += data.map_or(0, <[u8]>::len) as u64;
-        self.core.path_units += utf16_len(path);
-        if digest::counts(path) {
-            self.core.add_digest(digest::node_digest(content_crc, stat));
-        }
-        self.own(id, kind, stat.ephemeral_owner)
-    }
-
-    /// Removes a node without children.
-    pub(crate) fn remove(&mut self, id: NodeId, path: &str) {
-        if digest::counts(path) {
-            let digest = self.core.arena.digest(id);
-            self.core.sub_digest(digest);
-        }
-        self.disown(id);
-        let (parent, acl, hash, data_len) = {
-            let node = self.core.arena.node(id);
-            (
-                node.parent,
-                node.acl,
-                self.index.hash(node.parent, node.name()),
-                node.data_len(),
-            )
-        };
-        debug_assert_ne!(parent, NodeId::NIL, "the root is never removed");
-        let indexed = self.index.remove(hash, id);
-        debug_assert!(indexed, "every node but the root is in the index");
-        self.core.data_bytes -= data_len as u64;
-        self.core.path_units -= utf16_len(path);
-        self.core.arena.remove(id);
-        self.release_acl(acl);
-    }
-
-    /// Enters a node in its owner's list. False: the owner has no session.
-    pub(crate) fn own(&mut self, id: NodeId, kind: NodeKind, owner: i64) -> bool {
-        let Core { arena, owners, .. } = &mut self.core;
-        match kind {
-            NodeKind::Persistent => {}
-            NodeKind::Container => arena.own(&mut owners.containers, id),
-            NodeKind::Ttl => arena.own(&mut owners.ttls, id),
-            NodeKind::Ephemeral => return self.owner_index.own(owners, arena, owner, id),
-        }
-        true
-    }
-
-    fn disown(&mut self, id: NodeId) {
-        let Core { arena, owners, .. } = &mut self.core;
-        let Some(&side) = arena.side(id) else { return };
-        match side.kind {
-            NodeKind::Persistent => {}
-            NodeKind::Container => arena.disown(&mut owners.containers, id),
-            NodeKind::Ttl => arena.disown(&mut owners.ttls, id),
-            NodeKind::Ephemeral => self.owner_index.disown(owners, arena, side.owner, id),
-        }
-    }
-
-    pub(crate) fn nodes_of(&self, session: SessionId) -> OwnedList {
-        self.owner_index.nodes(&self.core.owners, session)
     }
 }
 

@@ -7,7 +7,7 @@ use common::{Model, apache_snapshot};
 use ironkeeper_proto::apache::Snapshot;
 use ironkeeper_proto::{ErrorCode, OpCode, Txn, TxnHeader, Zxid, decode_record};
 use ironkeeper_tree::codec::{BlockKind, Totals, decode_block};
-use ironkeeper_tree::load::{Builder, LoadError};
+use ironkeeper_tree::load::Builder;
 use ironkeeper_tree::{Applied, DigestCheck, Image, ImportOptions, Tree};
 use proptest::prelude::*;
 
@@ -60,19 +60,16 @@ fn blocks(image: &Image, target: usize) -> Vec<Block> {
     blocks
 }
 
-#[derive(Debug)]
-enum Failure {
-    Decode,
-    Load(LoadError),
-}
-
-fn load(blocks: &[Block], last_applied: Zxid, totals: &Totals) -> Result<Tree, Failure> {
+fn load(blocks: &[Block], last_applied: Zxid, totals: &Totals) -> Result<Tree, String> {
     let mut builder = Builder::new(9);
     for (kind, base, count, payload) in blocks {
-        let block = decode_block(*kind, *base, *count, payload, 9).map_err(|_| Failure::Decode)?;
-        builder.push(block).map_err(Failure::Load)?;
+        let block =
+            decode_block(*kind, *base, *count, payload, 9).map_err(|error| error.to_string())?;
+        builder.push(block).map_err(|error| error.to_string())?;
     }
-    builder.finish(last_applied, totals).map_err(Failure::Load)
+    builder
+        .finish(last_applied, totals)
+        .map_err(|error| error.to_string())
 }
 
 /// Changes a few bytes of a few blocks, or their lengths.

@@ -165,6 +165,9 @@ impl Disk for OsDisk {
         match kind {
             QueueKind::Inline => Ok(inline_queue()),
             QueueKind::Thread => thread_queue(wake),
+            #[cfg(target_os = "linux")]
+            QueueKind::Uring => Ok(Box::new(super::uring::UringQueue::new(32)?)),
+            #[cfg(not(target_os = "linux"))]
             QueueKind::Uring => Err(io::ErrorKind::Unsupported.into()),
         }
     }

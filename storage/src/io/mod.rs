@@ -14,9 +14,11 @@
 mod blocking;
 mod buffer;
 mod map;
-// mod sim;
-// mod uring;
+mod sim;
+#[cfg(target_os = "linux")]
+mod uring;
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -26,7 +28,7 @@ use std::time::Duration;
 pub use blocking::{OsDisk, inline_queue, thread_queue};
 pub use buffer::{ALIGNMENT, AlignedBuf};
 pub use map::SealedMap;
-// pub use sim::{Fault, FaultOp, SimDisk};
+pub use sim::{Fault, FaultKind, FaultOp, SimDisk};
 
 /// Called whenever a queue that completes elsewhere has something for [`Queue::poll`]. Called from
 /// another thread; must not block.
@@ -150,7 +152,7 @@ pub enum LockError {
 }
 
 /// One open file. Calls block; any number of threads may call at once.
-pub trait File: Send + Sync + fmt::Debug {
+pub trait File: Any + Send + Sync + fmt::Debug {
     /// Reads at `offset`; short only at the end of the file.
     ///
     /// # Errors

@@ -116,11 +116,6 @@ impl Runs {
         self.base
     }
 
-    /// The first live zxid.
-    pub(crate) fn first(&self) -> Option<Zxid> {
-        self.ranges.first().map(|(first, _)| *first)
-    }
-
     pub(crate) fn locate(&self, zxid: Zxid) -> Located {
         let above = self.ranges.partition_point(|(first, _)| *first <= zxid);
         let below = above
@@ -161,7 +156,8 @@ mod tests {
         assert_eq!(runs.locate(z(1, 8)), Located::Between(Some(z(1, 7)), None));
         runs.push(z(4, 1), z(4, 1));
         runs.retire(z(1, 3));
-        assert_eq!(runs.first(), Some(z(1, 4)));
+        assert_eq!(runs.locate(z(1, 3)), Located::Between(None, Some(z(1, 4))));
+        assert_eq!(runs.locate(z(1, 4)), Located::Here);
         assert_eq!(runs.locate(z(4, 1)), Located::Here);
     }
 

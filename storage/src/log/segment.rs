@@ -286,7 +286,6 @@ pub(crate) struct Position {
 pub(crate) struct Frame {
     pub(crate) block: u32,
     pub(crate) header: FrameHeader,
-    pub(crate) link: Link,
     /// Last live zxid once this frame is read.
     pub(crate) zxid: Zxid,
 }
@@ -462,7 +461,6 @@ impl SegmentReader {
                 Ok(Step::Frame(Frame {
                     block,
                     header,
-                    link,
                     zxid,
                 }))
             }

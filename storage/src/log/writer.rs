@@ -431,7 +431,8 @@ impl Log {
                 return Ok(Some(durable));
             }
             if self.queue.in_flight() > 0 {
-                let completion = self.queue.wait();
+                // None only from a simulated disk that holds completions back.
+                let Some(completion) = self.queue.wait() else { return Ok(None) };
                 self.complete(completion)?;
             } else if let Rolling::Waiting(_) = self.rolling {
                 self.maintainer.wait();
@@ -701,7 +702,6 @@ impl Log {
         let frame = Frame {
             block: self.active.next_block,
             header,
-            link,
             zxid,
         };
         self.link = link;
@@ -744,7 +744,7 @@ impl Log {
     /// Takes all completions that are there.
     fn reap(&mut self) -> Result<()> {
         while let Some(completion) = self.queue.poll() {
-            self.complete(Some(completion))?;
+            self.complete(completion)?;
         }
         if self.switch.is_some() && self.queue.in_flight() == 0 {
             self.change_queue()?;
@@ -752,10 +752,8 @@ impl Log {
         Ok(())
     }
 
-    fn complete(&mut self, completion: Option<Completion>) -> Result<()> {
-        let Some(Completion { token, result, buf }) = completion else {
-            return Ok(());
-        };
+    fn complete(&mut self, completion: Completion) -> Result<()> {
+        let Completion { token, result, buf } = completion;
         let now = self.disk.now();
         let failure =
             |what: String| -> Arc<str> { format!("a durable write failed: {what}").into() };

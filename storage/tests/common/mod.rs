@@ -12,7 +12,7 @@ use ironkeeper_storage::{
 };
 
 /// A record as the log wants it: its zxid at offset 12, the rest recognisable.
-pub fn record(zxid: Zxid, len: usize) -> Vec<u8> {
+pub(crate) fn record(zxid: Zxid, len: usize) -> Vec<u8> {
     let len = len.max(20);
     let mut bytes: Vec<u8> =
         (0..len).map(|i| (zxid.0 as usize).wrapping_mul(31).wrapping_add(i) as u8).collect();
@@ -20,16 +20,16 @@ pub fn record(zxid: Zxid, len: usize) -> Vec<u8> {
     bytes
 }
 
-pub fn no_wake() -> Waker {
+pub(crate) fn no_wake() -> Waker {
     Arc::new(|| ())
 }
 
-pub fn marks(acked: Zxid) -> Marks {
+pub(crate) fn marks(acked: Zxid) -> Marks {
     Marks { acked, committed: acked, wall_ms: 1_700_000_000_000 }
 }
 
 /// Small segments, so that tests roll often.
-pub fn options(dir: &Path) -> StoreOptions {
+pub(crate) fn options(dir: &Path) -> StoreOptions {
     let mut options = StoreOptions::new(dir);
     options.segment_bytes = 256 << 10;
     options.segment_bytes_first = 64 << 10;
@@ -37,7 +37,7 @@ pub fn options(dir: &Path) -> StoreOptions {
 }
 
 /// Every backend that this machine has; io_uring is missing only where the kernel refuses it.
-pub fn backends() -> Vec<Backend> {
+pub(crate) fn backends() -> Vec<Backend> {
     let mut backends = vec![Backend::Auto, Backend::Pwrite, Backend::Buffered];
     let ring = OsDisk::new().queue(ironkeeper_storage::io::QueueKind::Uring, no_wake());
     match ring {
@@ -47,23 +47,23 @@ pub fn backends() -> Vec<Backend> {
     backends
 }
 
-pub fn os() -> Arc<dyn Disk> {
+pub(crate) fn os() -> Arc<dyn Disk> {
     Arc::new(OsDisk::new())
 }
 
 /// What a replay gave: the outcome and every record.
-pub struct Recovered {
-    pub replayed: Replayed,
-    pub records: Vec<(Zxid, Vec<u8>)>,
+pub(crate) struct Recovered {
+    pub(crate) replayed: Replayed,
+    pub(crate) records: Vec<(Zxid, Vec<u8>)>,
 }
 
 impl Recovered {
-    pub fn zxids(&self) -> Vec<i64> {
+    pub(crate) fn zxids(&self) -> Vec<i64> {
         self.records.iter().map(|(zxid, _)| zxid.0).collect()
     }
 }
 
-pub fn replay(store: &Store, after: Zxid) -> Result<Recovered> {
+pub(crate) fn replay(store: &Store, after: Zxid) -> Result<Recovered> {
     let mut records = Vec::new();
     let replayed = store.replay(after, &mut |_| (), &mut |zxid, bytes| {
         records.push((zxid, bytes.to_vec()));
@@ -73,7 +73,7 @@ pub fn replay(store: &Store, after: Zxid) -> Result<Recovered> {
 }
 
 /// Opens, replays everything, starts the log.
-pub fn open(options: StoreOptions, disk: Arc<dyn Disk>) -> Result<(Store, Recovered, Log)> {
+pub(crate) fn open(options: StoreOptions, disk: Arc<dyn Disk>) -> Result<(Store, Recovered, Log)> {
     let store = Store::open(options, disk)?;
     let recovered = replay(&store, Zxid(0))?;
     let log = store.start_log(no_wake())?;
@@ -81,7 +81,7 @@ pub fn open(options: StoreOptions, disk: Arc<dyn Disk>) -> Result<(Store, Recove
 }
 
 /// Appends `zxids`, submitting every `group` records, and waits for all of it.
-pub fn write(log: &mut Log, zxids: impl IntoIterator<Item = i64>, group: usize, len: usize) -> Result<()> {
+pub(crate) fn write(log: &mut Log, zxids: impl IntoIterator<Item = i64>, group: usize, len: usize) -> Result<()> {
     let mut staged = 0;
     for zxid in zxids {
         let zxid = Zxid(zxid);
@@ -98,7 +98,7 @@ pub fn write(log: &mut Log, zxids: impl IntoIterator<Item = i64>, group: usize, 
 }
 
 /// Makes everything staged durable.
-pub fn settle(log: &mut Log) -> Result<()> {
+pub(crate) fn settle(log: &mut Log) -> Result<()> {
     loop {
         log.submit(marks(log.last_durable()))?;
         if log.wait()?.is_none() && !log.has_staged() {
@@ -107,9 +107,66 @@ pub fn settle(log: &mut Log) -> Result<()> {
     }
 }
 
-pub fn assert_is_history(recovered: &Recovered, last: i64, len: usize) {
+pub(crate) fn assert_is_history(recovered: &Recovered, last: i64, len: usize) {
     assert_eq!(recovered.zxids(), (1..=last).collect::<Vec<_>>());
     for (zxid, bytes) in &recovered.records {
         assert_eq!(bytes, &record(*zxid, len), "record {zxid}");
     }
+}
+
+/// Options for a simulated disk: nothing runs by itself.
+pub(crate) fn sim_options() -> StoreOptions {
+    let mut options = options(Path::new("/data"));
+    options.maintenance = ironkeeper_storage::Maintenance::Inline;
+    options.recovery_threads = 1;
+    options.backend = Backend::Pwrite;
+    options
+}
+
+pub(crate) fn segment_path(number: u64) -> std::path::PathBuf {
+    Path::new("/data/native-1/wal").join(format!("{number:016x}.wal"))
+}
+
+/// The frames of a segment as its bytes tell, for tests that damage one.
+pub(crate) fn frames(bytes: &[u8]) -> Vec<ironkeeper_storage::format::FrameHeader> {
+    use ironkeeper_storage::format::{BLOCK_BYTES, Identity, SegmentHeader, Sight, look};
+    let header = SegmentHeader::decode(&bytes[..BLOCK_BYTES])
+        .or_else(|_| SegmentHeader::decode(&bytes[BLOCK_BYTES..]))
+        .unwrap();
+    let blocks = (bytes.len() / BLOCK_BYTES) as u32;
+    let identity = Identity { segment: header.number, nonce: header.nonce, blocks };
+    let mut found = Vec::new();
+    let mut block = 2;
+    while block < blocks {
+        match look(&bytes[block as usize * BLOCK_BYTES..], block, &identity) {
+            Sight::Frame(frame, _) => {
+                block += frame.blocks;
+                found.push(frame);
+            }
+            _ => break,
+        }
+    }
+    found
+}
+
+/// A small generator, so that tests need no other.
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// How many rounds a property test makes: few under `cargo test`, many under the long run.
+pub(crate) fn rounds(short: u64, long: u64) -> u64 {
+    if std::env::var_os("IRONKEEPER_LONG").is_some() { long } else { short }
 }

@@ -6,6 +6,7 @@
 )]
 
 pub mod history;
+pub mod txns;
 
 use ironkeeper_proto::{
     Acl, AclList, AclListBuf, AclRef, ErrorCode, Perms, Record, SessionId, StatPersisted, Txn,
