@@ -64,6 +64,9 @@ impl Plan {
 /// How long a round's load may take; a thousand answers take a fraction of a second.
 const LOAD_MAX: Duration = Duration::from_secs(60);
 
+/// Before the last lines of a server's log.
+const LOG_ENDS: &str = "its log ends";
+
 /// What a run found.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -171,8 +174,12 @@ pub fn run(
         match crash.run(kills) {
             Ok(()) => {}
             Err(Stop::Violation(text)) => {
+                // Where the server ended by itself, its log is in the text already.
                 let log = crash.store.server.log_tail();
-                outcome.violation = Some(format!("{text}\n  the server's log ends:\n{log}"));
+                outcome.violation = Some(match text.contains(LOG_ENDS) {
+                    true => text,
+                    false => format!("{text}; {LOG_ENDS}:\n{log}"),
+                });
             }
             Err(Stop::Error(error)) => return Err(error),
         }

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -92,7 +93,8 @@ struct Late {
 #[derive(Debug)]
 struct Inode {
     file: Arc<dyn File>,
-    is_log: bool,
+    /// By the name it has now: spares are made under another one.
+    is_log: AtomicBool,
     state: Mutex<Overlay>,
 }
 
@@ -279,7 +281,7 @@ impl LossyFile {
     }
 
     fn make_durable(&self, sectors: Vec<u64>) -> io::Result<()> {
-        let fault = if self.inode.is_log {
+        let fault = if self.inode.is_log.load(Ordering::SeqCst) {
             self.shared.fault
         } else {
             Fault::None
@@ -415,6 +417,7 @@ impl Disk for LossyDisk {
         self.inner.rename(from, to)?;
         files.remove(to);
         if let Some(inode) = files.remove(from) {
+            inode.is_log.store(names_log(to), Ordering::SeqCst);
             files.insert(to.to_owned(), inode);
         }
         Ok(())
@@ -442,6 +445,10 @@ impl Disk for LossyDisk {
     fn now(&self) -> Duration {
         self.inner.now()
     }
+}
+
+fn names_log(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "wal")
 }
 
 /// Handles share one file, so it is opened for writing even where the first one only reads.
@@ -596,6 +603,15 @@ mod tests {
         assert_eq!(bench.left("0.wal", b'x'), [true, true]);
         let mut seen = [0; 4 * SECTOR];
         assert_eq!(file.read_at(&mut seen, 0).unwrap(), 4 * SECTOR);
+        // A spare under another name is none of the log, until it is renamed.
+        let file = bench.create("spare.tmp", Caching::DirectDurable);
+        file.write_at(&[b'x'; SECTOR], 0).unwrap();
+        bench
+            .disk
+            .rename(&bench.path("spare.tmp"), &bench.path("1.wal"))
+            .unwrap();
+        file.write_at(&[b'x'; SECTOR], SECTOR as u64).unwrap();
+        assert_eq!(bench.left("1.wal", b'x'), [true]);
         // Other files are written as they should.
         let file = bench.create("META", Caching::DirectDurable);
         file.write_at(&[b'x'; SECTOR], 0).unwrap();

@@ -8,6 +8,9 @@ use ironkeeper_proto::{ErrorCode, Zxid};
 use crate::model::{Change, History, Operation};
 use crate::random::Random;
 
+/// Replies that a session reads before it sends more.
+const REPLIES_AT_ONCE: usize = 4;
+
 /// Requests of all sessions, counted where they are sent and where replies are read.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -74,15 +77,14 @@ impl Driver<'_> {
             }
             // After a failed write the replies that came before the end are still there to be read.
             let _ = self.client.flush();
-            loop {
-                match self.take_reply(&mut gained) {
-                    Ok(()) => {}
-                    Err(error) => {
-                        if !error.is_disconnect() {
-                            gained.violation = Some(self.accuse(&error.to_string()));
-                        }
-                        return gained;
+            // A few replies at a time, so that the requests of a session, and with them those of
+            // all, do not move in step with the commits.
+            for _ in 0..REPLIES_AT_ONCE {
+                if let Err(error) = self.take_reply(&mut gained) {
+                    if !error.is_disconnect() {
+                        gained.violation = Some(self.accuse(&error.to_string()));
                     }
+                    return gained;
                 }
                 if !self.client.has_received() {
                     break;
@@ -204,25 +206,25 @@ impl Driver<'_> {
     /// Deletes one node, or two at once.
     fn deletion(&mut self) -> Option<Operation> {
         let directory = self.history.directory();
-        // A sequential node can be deleted once its name is known.
-        let mut paths: Vec<(String, String)> = self
-            .history
-            .projected
-            .nodes
+        let nodes = &self.history.projected.nodes;
+        let (start, count) = (self.random.below(nodes.len()), 1 + self.random.below(2));
+        let changes: Vec<Change> = nodes
             .iter()
+            .skip(start)
             .filter(|(key, _)| **key != directory)
             .filter_map(|(key, node)| {
+                // A sequential node can be deleted once its name is known.
                 let path = node
                     .name
-                    .clone()
-                    .or_else(|| key.starts_with('/').then(|| key.clone()));
-                Some((key.clone(), path?))
+                    .as_ref()
+                    .or_else(|| key.starts_with('/').then_some(key))?;
+                Some(Change::Delete {
+                    key: key.clone(),
+                    path: path.clone(),
+                })
             })
+            .take(count)
             .collect();
-        self.random.shuffle(&mut paths);
-        let count = 1 + self.random.below(2);
-        let delete = |(key, path)| Change::Delete { key, path };
-        let changes: Vec<Change> = paths.into_iter().take(count).map(delete).collect();
         (!changes.is_empty()).then(|| Operation::of(changes))
     }
 }

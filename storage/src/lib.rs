@@ -57,4 +57,4 @@ pub use log::{
 pub use meta::{Meta, MetaFlags};
 pub use options::{Backend, Maintenance, RecoveryMode, StoreOptions};
 pub use stats::{Histogram, LogStats, LogStatsView};
-pub use store::{Progress, Replayed, Store, VisitError};
+pub use store::{Progress, Replayed, Store, Visit, VisitError};

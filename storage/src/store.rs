@@ -29,6 +29,9 @@ use crate::snapshot::{LogRange, SnapshotDir};
 /// What a visitor of records may fail with.
 pub type VisitError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Takes one record after another: its zxid and its bytes.
+pub type Visit<'v> = dyn FnMut(Zxid, &[u8]) -> Result<(), VisitError> + 'v;
+
 /// A data directory, open and locked. A cheap handle for any thread; the lock goes with the last.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -245,7 +248,7 @@ impl Store {
         &self,
         after: Zxid,
         progress: &mut dyn FnMut(Progress),
-        visit: &mut dyn FnMut(Zxid, &[u8]) -> Result<(), VisitError>,
+        visit: &mut Visit<'_>,
     ) -> Result<Replayed> {
         let mut state = self.inner.state.lock();
         let mut replay = Replay {
@@ -512,7 +515,7 @@ impl Replay<'_> {
         slots: &[Slot],
         tail: Option<SegmentScan>,
         progress: &mut dyn FnMut(Progress),
-        visit: &mut dyn FnMut(Zxid, &[u8]) -> Result<(), VisitError>,
+        visit: &mut Visit<'_>,
     ) -> Result<(Replayed, Ended, Index)> {
         let jobs = self.plan(slots)?;
         let scans = self.scan(&jobs, tail, progress)?;
@@ -797,7 +800,7 @@ impl Replay<'_> {
         scan: &SegmentScan,
         controls: &[Control],
         progress: &mut dyn FnMut(Progress),
-        visit: &mut dyn FnMut(Zxid, &[u8]) -> Result<(), VisitError>,
+        visit: &mut Visit<'_>,
     ) -> Result<()> {
         let disk = &*self.inner.disk;
         let mut reader = SegmentReader::open(

@@ -10,7 +10,7 @@ use common::*;
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::format::{BLOCK_BYTES, UNIT_BYTES};
 use ironkeeper_storage::io::{Disk, SimDisk};
-use ironkeeper_storage::{Appended, Log, Store, StorageError, StoreOptions, Verdict};
+use ironkeeper_storage::{Appended, Log, StorageError, Store, StoreOptions, Verdict};
 
 fn sim(disk: &SimDisk) -> Arc<dyn Disk> {
     Arc::new(disk.clone())
@@ -88,10 +88,21 @@ fn random_options(rng: &mut Rng) -> StoreOptions {
 fn check(world: &mut World, recovered: &Recovered, case: &str) {
     let zxids = recovered.zxids();
     let last = zxids.last().copied().unwrap_or(0);
-    assert_eq!(zxids, (1..=last).collect::<Vec<_>>(), "{case}: no gap, in order");
-    assert!(last >= world.acked, "{case}: acknowledged {} and recovered {last}", world.acked);
+    assert_eq!(
+        zxids,
+        (1..=last).collect::<Vec<_>>(),
+        "{case}: no gap, in order"
+    );
+    assert!(
+        last >= world.acked,
+        "{case}: acknowledged {} and recovered {last}",
+        world.acked
+    );
     for (zxid, bytes) in &recovered.records {
-        let life = world.lives.get(&zxid.0).unwrap_or_else(|| panic!("{case}: {zxid} was never appended"));
+        let life = world
+            .lives
+            .get(&zxid.0)
+            .unwrap_or_else(|| panic!("{case}: {zxid} was never appended"));
         assert_eq!(bytes, &life_record(*zxid, *life), "{case}: record {zxid}");
     }
     // What was not recovered is gone for good; its numbers will be used again.
@@ -109,7 +120,11 @@ fn any_cut_leaves_the_acknowledged_prefix() {
     for seed in 0..rounds(25, 20_000) {
         let mut rng = Rng(seed);
         let mut disk = SimDisk::new(seed);
-        let mut world = World { lives: BTreeMap::new(), acked: 0, life: 0 };
+        let mut world = World {
+            lives: BTreeMap::new(),
+            acked: 0,
+            life: 0,
+        };
         for life in 0..5 {
             let case = format!("seed {seed}, life {life}");
             let options = random_options(&mut rng);
@@ -123,9 +138,14 @@ fn any_cut_leaves_the_acknowledged_prefix() {
             for _ in 0..4 {
                 let other = disk.crash(rng.next());
                 let store = Store::open(sim_options(), sim(&other)).unwrap();
-                let recovered = replay(&store, Zxid(0)).unwrap_or_else(|error| panic!("{case}: {error}"));
+                let recovered =
+                    replay(&store, Zxid(0)).unwrap_or_else(|error| panic!("{case}: {error}"));
                 *verdicts.entry(recovered.replayed.verdict).or_insert(0) += 1;
-                let mut copy = World { lives: world.lives.clone(), acked: world.acked, life: 0 };
+                let mut copy = World {
+                    lives: world.lives.clone(),
+                    acked: world.acked,
+                    life: 0,
+                };
                 check(&mut copy, &recovered, &case);
                 next = other;
             }
@@ -134,7 +154,10 @@ fn any_cut_leaves_the_acknowledged_prefix() {
         }
     }
     eprintln!("{verdicts:?}");
-    assert!(verdicts[&Verdict::End] > 50 && verdicts[&Verdict::Torn] > 50, "{verdicts:?}");
+    assert!(
+        verdicts[&Verdict::End] > 50 && verdicts[&Verdict::Torn] > 50,
+        "{verdicts:?}"
+    );
     assert!(!verdicts.contains_key(&Verdict::Rot), "{verdicts:?}");
 }
 
@@ -145,7 +168,11 @@ fn a_flipped_bit_in_an_acknowledged_frame_is_rot() {
     for seed in 0..rounds(200, 20_000) {
         let mut rng = Rng(seed ^ 0xbad);
         let disk = SimDisk::new(seed);
-        let mut world = World { lives: BTreeMap::new(), acked: 0, life: 0 };
+        let mut world = World {
+            lives: BTreeMap::new(),
+            acked: 0,
+            life: 0,
+        };
         let mut options = random_options(&mut rng);
         options.segment_bytes_first = options.segment_bytes;
         let (_store, _, mut log) = open(options.clone(), sim(&disk)).unwrap();
@@ -155,7 +182,9 @@ fn a_flipped_bit_in_an_acknowledged_frame_is_rot() {
         let numbers = 1..=log.stats().view().segments + 1;
         let mut acked: Vec<(u64, u64, u64)> = Vec::new();
         for number in numbers {
-            let Some(bytes) = cut.content(&segment_path(number)) else { continue };
+            let Some(bytes) = cut.content(&segment_path(number)) else {
+                continue;
+            };
             if bytes[..8].iter().all(|byte| *byte == 0) {
                 continue;
             }
@@ -176,16 +205,30 @@ fn a_flipped_bit_in_an_acknowledged_frame_is_rot() {
         cut.corrupt(&segment_path(number), offset, |byte| byte ^ (1 << bit), 1);
         let store = Store::open(sim_options(), sim(&cut)).unwrap();
         match replay(&store, Zxid(0)) {
-            Err(StorageError::LogDamaged { verdict, offset: at, path, .. }) => {
+            Err(StorageError::LogDamaged {
+                verdict,
+                offset: at,
+                path,
+                ..
+            }) => {
                 assert_eq!(verdict, Verdict::Rot, "seed {seed}");
                 assert_eq!(path, segment_path(number), "seed {seed}");
-                assert!((from..from + len).contains(&at), "seed {seed}: {at} is not in {from}+{len}");
+                assert!(
+                    (from..from + len).contains(&at),
+                    "seed {seed}: {at} is not in {from}+{len}"
+                );
             }
-            other => panic!("seed {seed}: a changed frame passed: {:?}", other.map(|found| found.replayed)),
+            other => panic!(
+                "seed {seed}: a changed frame passed: {:?}",
+                other.map(|found| found.replayed)
+            ),
         }
         cases += 1;
     }
-    assert!(cases > 100 && tails > 10, "{cases} cases, {tails} in the last frame");
+    assert!(
+        cases > 100 && tails > 10,
+        "{cases} cases, {tails} in the last frame"
+    );
 }
 
 /// E53: the last frame's fate depends on whether something later vouches for it.
@@ -209,7 +252,10 @@ fn a_floor_frame_turns_doubt_into_rot() {
         }
         let cut = disk.crash(1);
         let bytes = cut.content(&segment_path(1)).unwrap();
-        let frame = frames(&bytes).into_iter().find(|frame| frame.last_zxid == Zxid(3)).unwrap();
+        let frame = frames(&bytes)
+            .into_iter()
+            .find(|frame| frame.last_zxid == Zxid(3))
+            .unwrap();
         let offset = u64::from(frame.block_index) * BLOCK_BYTES as u64 + UNIT_BYTES as u64;
         let change: &dyn Fn(u8) -> u8 = if zero_only { &|_| 0 } else { &|byte| byte ^ 1 };
         cut.corrupt(&segment_path(1), offset, change, UNIT_BYTES);
@@ -238,27 +284,43 @@ fn frames_behind_a_lost_one_never_come_back() {
     write(&mut log, 1..=5, 1, 100).unwrap();
     disk.hold(true);
     for zxid in 6..=9 {
-        assert_eq!(log.append(Zxid(zxid), &record(Zxid(zxid), 100)).unwrap(), Appended::Staged);
+        assert_eq!(
+            log.append(Zxid(zxid), &record(Zxid(zxid), 100)).unwrap(),
+            Appended::Staged
+        );
         assert!(log.submit(marks(Zxid(5))).unwrap());
     }
     assert_eq!(log.in_flight(), 4);
     let first = frames(&disk.content(&segment_path(1)).unwrap()).len() as u64 + 2;
     let lost = first * BLOCK_BYTES as u64..(first + 1) * BLOCK_BYTES as u64;
-    let disk = disk.crash_keeping(&mut |path, offset| *path != segment_path(1) || !lost.contains(&offset));
+    let disk =
+        disk.crash_keeping(&mut |path, offset| *path != segment_path(1) || !lost.contains(&offset));
     let bytes = disk.content(&segment_path(1)).unwrap();
-    assert!(bytes[lost.end as usize..lost.end as usize + 128].iter().any(|byte| *byte != 0), "later frames are there");
+    assert!(
+        bytes[lost.end as usize..lost.end as usize + 128]
+            .iter()
+            .any(|byte| *byte != 0),
+        "later frames are there"
+    );
 
     let (_store, recovered, mut log) = open(options.clone(), sim(&disk)).unwrap();
     assert_eq!(recovered.replayed.verdict, Verdict::Torn);
     assert_is_history(&recovered, 5, 100);
     for zxid in 6..=7 {
-        assert_eq!(log.append(Zxid(zxid), &record(Zxid(zxid), 333)).unwrap(), Appended::Staged);
+        assert_eq!(
+            log.append(Zxid(zxid), &record(Zxid(zxid), 333)).unwrap(),
+            Appended::Staged
+        );
     }
     settle(&mut log).unwrap();
     let disk = disk.crash(9);
     let (_store, recovered, _log) = open(options, sim(&disk)).unwrap();
     assert_eq!(recovered.zxids(), (1..=7).collect::<Vec<_>>());
-    assert_eq!(recovered.records[5].1, record(Zxid(6), 333), "the new 6, not the lost one");
+    assert_eq!(
+        recovered.records[5].1,
+        record(Zxid(6), 333),
+        "the new 6, not the lost one"
+    );
 }
 
 /// The same at every boundary: the log is cut after each single completion, by kill and by power.
@@ -270,7 +332,10 @@ fn killed_at_every_completion() {
         disk.hold(true);
         let mut acked = 0;
         for zxid in 1..=120i64 {
-            assert_eq!(log.append(Zxid(zxid), &record(Zxid(zxid), 900)).unwrap(), Appended::Staged);
+            assert_eq!(
+                log.append(Zxid(zxid), &record(Zxid(zxid), 900)).unwrap(),
+                Appended::Staged
+            );
             log.submit(marks(Zxid(acked))).unwrap();
             for cut in [disk.kill(), disk.crash(seed + zxid as u64)] {
                 let store = Store::open(sim_options(), sim(&cut)).unwrap();
@@ -287,6 +352,9 @@ fn killed_at_every_completion() {
             }
         }
         assert_eq!(acked, 120);
-        assert!(log.stats().view().segments >= 2, "boundaries of segments are among the cuts");
+        assert!(
+            log.stats().view().segments >= 2,
+            "boundaries of segments are among the cuts"
+        );
     }
 }

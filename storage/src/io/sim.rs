@@ -82,7 +82,13 @@ impl Fault {
     /// The next matching call fails.
     #[must_use]
     pub fn next(op: FaultOp, path: &str, kind: FaultKind) -> Fault {
-        Fault { op, path: path.to_owned(), after: 0, count: 1, kind }
+        Fault {
+            op,
+            path: path.to_owned(),
+            after: 0,
+            count: 1,
+            kind,
+        }
     }
 }
 
@@ -120,11 +126,16 @@ impl Inode {
     }
 
     fn persist(&mut self, sector: usize) {
-        let (from, to) = (sector * SECTOR, ((sector + 1) * SECTOR).min(self.current.len()));
+        let (from, to) = (
+            sector * SECTOR,
+            ((sector + 1) * SECTOR).min(self.current.len()),
+        );
         if self.durable.len() < self.current.len() {
             self.durable.resize(self.current.len(), 0);
         }
-        if let (Some(target), Some(source)) = (self.durable.get_mut(from..to), self.current.get(from..to)) {
+        if let (Some(target), Some(source)) =
+            (self.durable.get_mut(from..to), self.current.get(from..to))
+        {
             target.copy_from_slice(source);
         }
     }
@@ -143,7 +154,10 @@ impl Inode {
 
     fn drop_cache(&mut self) {
         for sector in std::mem::take(&mut self.ghosts) {
-            let (from, to) = (sector * SECTOR, ((sector + 1) * SECTOR).min(self.current.len()));
+            let (from, to) = (
+                sector * SECTOR,
+                ((sector + 1) * SECTOR).min(self.current.len()),
+            );
             for at in from..to {
                 let byte = self.durable.get(at).copied().unwrap_or(0);
                 if let Some(place) = self.current.get_mut(at) {
@@ -255,8 +269,13 @@ impl SimDisk {
     /// An empty disk.
     #[must_use]
     pub fn new(seed: u64) -> SimDisk {
-        let world = World { random: seed, ..World::default() };
-        SimDisk { world: Arc::new(Mutex::new(world)) }
+        let world = World {
+            random: seed,
+            ..World::default()
+        };
+        SimDisk {
+            world: Arc::new(Mutex::new(world)),
+        }
     }
 
     /// What a machine finds after a power cut at this moment: another disk. This one goes on, so
@@ -295,7 +314,9 @@ impl SimDisk {
         let world = self.world.lock();
         let mut inodes = world.inodes.clone();
         for (path, index) in &world.current.files {
-            let Some(inode) = inodes.get_mut(*index) else { continue };
+            let Some(inode) = inodes.get_mut(*index) else {
+                continue;
+            };
             for sector in std::mem::take(&mut inode.dirty) {
                 if keep(path, (sector * SECTOR) as u64) {
                     inode.persist(sector);
@@ -313,7 +334,12 @@ impl SimDisk {
     #[must_use]
     pub fn kill(&self) -> SimDisk {
         let world = self.world.lock();
-        let next = self.successor(&world, world.inodes.clone(), world.current.clone(), world.random);
+        let next = self.successor(
+            &world,
+            world.inodes.clone(),
+            world.current.clone(),
+            world.random,
+        );
         let mut new = next.world.lock();
         new.durable = world.durable.clone();
         new.changes = world.changes.clone();
@@ -394,8 +420,12 @@ impl SimDisk {
     /// Overwrites bytes behind everybody's back: rot.
     pub fn corrupt(&self, path: &Path, offset: u64, change: impl Fn(u8) -> u8, len: usize) {
         let mut world = self.world.lock();
-        let Some(inode) = world.current.files.get(path).copied() else { return };
-        let Some(inode) = world.inodes.get_mut(inode) else { return };
+        let Some(inode) = world.current.files.get(path).copied() else {
+            return;
+        };
+        let Some(inode) = world.inodes.get_mut(inode) else {
+            return;
+        };
         let from = clamp(offset);
         for bytes in [&mut inode.durable, &mut inode.current] {
             for byte in bytes.get_mut(from..from + len).into_iter().flatten() {
@@ -407,7 +437,9 @@ impl SimDisk {
     /// Makes the sector at `offset` unreadable.
     pub fn break_sector(&self, path: &Path, offset: u64) {
         let mut world = self.world.lock();
-        let Some(inode) = world.current.files.get(path).copied() else { return };
+        let Some(inode) = world.current.files.get(path).copied() else {
+            return;
+        };
         if let Some(inode) = world.inodes.get_mut(inode) {
             inode.bad.insert(clamp(offset) / SECTOR);
         }
@@ -416,7 +448,11 @@ impl SimDisk {
     /// Replaces a file's content, durably: for tests that build a directory by hand.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
         let mut world = self.world.lock();
-        let inode = Inode { durable: bytes.to_vec(), current: bytes.to_vec(), ..Inode::default() };
+        let inode = Inode {
+            durable: bytes.to_vec(),
+            current: bytes.to_vec(),
+            ..Inode::default()
+        };
         world.inodes.push(inode);
         let index = world.inodes.len() - 1;
         world.current.files.insert(path.to_owned(), index);
@@ -466,7 +502,10 @@ impl Disk for SimDisk {
             if world.current.files.contains_key(path) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
-            if path.parent().is_some_and(|parent| !world.current.dirs.contains(parent)) {
+            if path
+                .parent()
+                .is_some_and(|parent| !world.current.dirs.contains(parent))
+            {
                 return Err(io::ErrorKind::NotFound.into());
             }
             world.inodes.push(Inode::default());
@@ -475,7 +514,11 @@ impl Disk for SimDisk {
         } else if access == Access::Write && world.read_only {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
-        let inode = *world.current.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let inode = *world
+            .current
+            .files
+            .get(path)
+            .ok_or(io::ErrorKind::NotFound)?;
         let direct = caching != Caching::Buffered && !world.no_direct;
         Ok(Arc::new(SimFile {
             world: Arc::clone(&self.world),
@@ -492,16 +535,36 @@ impl Disk for SimDisk {
         if !world.current.dirs.contains(dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let name = |path: &Path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .map(str::to_owned)
+        };
         let mut entries = Vec::new();
         for (path, inode) in &world.current.files {
             if path.parent() == Some(dir) {
-                let bytes = world.inodes.get(*inode).map_or(0, |inode| inode.current.len() as u64);
-                entries.extend(name(path).map(|name| Entry { name, bytes, is_dir: false }));
+                let bytes = world
+                    .inodes
+                    .get(*inode)
+                    .map_or(0, |inode| inode.current.len() as u64);
+                entries.extend(name(path).map(|name| Entry {
+                    name,
+                    bytes,
+                    is_dir: false,
+                }));
             }
         }
-        for path in world.current.dirs.iter().filter(|path| path.parent() == Some(dir)) {
-            entries.extend(name(path).map(|name| Entry { name, bytes: 0, is_dir: true }));
+        for path in world
+            .current
+            .dirs
+            .iter()
+            .filter(|path| path.parent() == Some(dir))
+        {
+            entries.extend(name(path).map(|name| Entry {
+                name,
+                bytes: 0,
+                is_dir: true,
+            }));
         }
         entries.sort();
         Ok(entries)
@@ -567,12 +630,19 @@ impl Disk for SimDisk {
         if !world.locks.insert(path.to_owned()) {
             return Err(LockError::Held(Some(std::process::id())));
         }
-        Ok(Box::new(SimLock { world: Arc::clone(&self.world), path: path.to_owned() }))
+        Ok(Box::new(SimLock {
+            world: Arc::clone(&self.world),
+            path: path.to_owned(),
+        }))
     }
 
     fn queue(&self, _kind: QueueKind, _wake: Waker) -> io::Result<Box<dyn Queue>> {
         let world = Arc::clone(&self.world);
-        Ok(Box::new(SimQueue { world, held: Vec::new(), done: VecDeque::new() }))
+        Ok(Box::new(SimQueue {
+            world,
+            held: Vec::new(),
+            done: VecDeque::new(),
+        }))
     }
 
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
@@ -624,7 +694,11 @@ impl SimFile {
     /// Whether a call made now would have been refused by a real direct file.
     fn check_alignment(&self, len: usize, offset: u64) -> io::Result<()> {
         let aligned = len.is_multiple_of(SECTOR) && offset.is_multiple_of(SECTOR as u64);
-        if self.direct && !aligned { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
+        if self.direct && !aligned {
+            Err(io::ErrorKind::InvalidInput.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes into the cache; the sectors are dirty.
@@ -640,7 +714,11 @@ impl SimFile {
             Some(FaultKind::Short(count)) => bytes.get(..count).unwrap_or(bytes),
             Some(kind) => return Err(errno(kind)),
         };
-        let total: u64 = world.inodes.iter().map(|inode| inode.current.len() as u64).sum();
+        let total: u64 = world
+            .inodes
+            .iter()
+            .map(|inode| inode.current.len() as u64)
+            .sum();
         let capacity = world.capacity;
         let Some(inode) = world.inodes.get_mut(self.inode) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -746,7 +824,10 @@ impl File for SimFile {
 
     fn len(&self) -> io::Result<u64> {
         let world = self.world.lock();
-        Ok(world.inodes.get(self.inode).map_or(0, |inode| inode.current.len() as u64))
+        Ok(world
+            .inodes
+            .get(self.inode)
+            .map_or(0, |inode| inode.current.len() as u64))
     }
 
     fn drop_cache(&self) -> io::Result<()> {
@@ -781,7 +862,9 @@ struct Held {
 
 impl std::fmt::Debug for SimQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SimQueue").field("held", &self.held.len()).finish_non_exhaustive()
+        f.debug_struct("SimQueue")
+            .field("held", &self.held.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -801,7 +884,13 @@ impl SimQueue {
             clamp(next_random(&mut world.random) % self.held.len() as u64)
         };
         let Held { operation, outcome } = self.held.swap_remove(index);
-        let Operation { token, file, offset, action, buf } = operation;
+        let Operation {
+            token,
+            file,
+            offset,
+            action,
+            buf,
+        } = operation;
         let result = outcome.and_then(|count| match action {
             Action::Write { len, sync } => {
                 match as_sim(&*file) {

@@ -40,7 +40,9 @@ pub(super) struct UringQueue {
 
 impl std::fmt::Debug for UringQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UringQueue").field("in_kernel", &self.in_kernel).finish_non_exhaustive()
+        f.debug_struct("UringQueue")
+            .field("in_kernel", &self.in_kernel)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,16 +93,24 @@ impl UringQueue {
                 let (length, from) = (length(len)?, operation.buf.as_ptr());
                 match operation.buf.registered {
                     Some((queue, buffer)) if queue == id => {
-                        opcode::WriteFixed::new(fd, from, length, buffer).offset(operation.offset).build()
+                        opcode::WriteFixed::new(fd, from, length, buffer)
+                            .offset(operation.offset)
+                            .build()
                     }
-                    _ => opcode::Write::new(fd, from, length).offset(operation.offset).build(),
+                    _ => opcode::Write::new(fd, from, length)
+                        .offset(operation.offset)
+                        .build(),
                 }
             }
             Action::Read { len } => {
                 let length = length(len)?;
-                opcode::Read::new(fd, operation.buf.as_mut_ptr(), length).offset(operation.offset).build()
+                opcode::Read::new(fd, operation.buf.as_mut_ptr(), length)
+                    .offset(operation.offset)
+                    .build()
             }
-            Action::Sync => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
+            Action::Sync => opcode::Fsync::new(fd)
+                .flags(types::FsyncFlags::DATASYNC)
+                .build(),
         };
         Ok(entry.user_data(index as u64))
     }
@@ -127,7 +137,9 @@ impl UringQueue {
             match self.ring.submit_and_wait(want) {
                 Ok(_) => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if moved_nothing(&error) || error.kind() == io::ErrorKind::ResourceBusy => {
+                Err(error)
+                    if moved_nothing(&error) || error.kind() == io::ErrorKind::ResourceBusy =>
+                {
                     std::thread::yield_now();
                 }
                 Err(error) => {
@@ -160,8 +172,11 @@ impl UringQueue {
         if self.ring.submission().taskrun() {
             self.enter(0);
         }
-        let posted: Vec<(u64, i32)> =
-            self.ring.completion().map(|entry| (entry.user_data(), entry.result())).collect();
+        let posted: Vec<(u64, i32)> = self
+            .ring
+            .completion()
+            .map(|entry| (entry.user_data(), entry.result()))
+            .collect();
         for (index, result) in posted {
             let index = usize::try_from(index).unwrap_or(usize::MAX);
             self.in_kernel = self.in_kernel.saturating_sub(1);
@@ -171,9 +186,15 @@ impl UringQueue {
                 self.enter(0);
                 continue;
             }
-            let Some(operation) = self.slots.get_mut(index).and_then(Option::take) else { continue };
+            let Some(operation) = self.slots.get_mut(index).and_then(Option::take) else {
+                continue;
+            };
             self.free.push(index);
-            self.done.push_back(Completion { token: operation.token, result, buf: operation.buf });
+            self.done.push_back(Completion {
+                token: operation.token,
+                result,
+                buf: operation.buf,
+            });
         }
     }
 }
@@ -220,7 +241,11 @@ impl Queue for UringQueue {
     }
 
     fn in_flight(&self) -> usize {
-        let in_kernel = if self.broken.is_some() { 0 } else { self.in_kernel };
+        let in_kernel = if self.broken.is_some() {
+            0
+        } else {
+            self.in_kernel
+        };
         in_kernel + self.done.len()
     }
 
@@ -231,7 +256,10 @@ impl Queue for UringQueue {
     fn register(&mut self, bufs: &mut [AlignedBuf]) {
         let vectors: Vec<libc::iovec> = bufs
             .iter_mut()
-            .map(|buf| libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() })
+            .map(|buf| libc::iovec {
+                iov_base: buf.as_mut_ptr().cast(),
+                iov_len: buf.len(),
+            })
             .collect();
         // SAFETY: the vectors describe live, initialised memory. The kernel pins those pages and
         // reads them only in a WriteFixed of this queue, which is built only from a buffer whose
@@ -285,7 +313,13 @@ mod tests {
             return;
         };
         let dir = tempfile::tempdir().unwrap();
-        let file = OsDisk::new().open(&dir.path().join("f"), Access::Create, Caching::DirectDurable).unwrap();
+        let file = OsDisk::new()
+            .open(
+                &dir.path().join("f"),
+                Access::Create,
+                Caching::DirectDurable,
+            )
+            .unwrap();
         if !file.is_direct() {
             eprintln!("NOT RUN: this file system refuses O_DIRECT");
             return;
@@ -295,42 +329,91 @@ mod tests {
         let [mut first, mut second] = bufs;
         first.fill(1);
         second.grow(8192);
-        assert_eq!(second.registered, None, "a new allocation is not the registered one");
+        assert_eq!(
+            second.registered, None,
+            "a new allocation is not the registered one"
+        );
         second.fill(2);
         for (token, offset, buf) in [(1, 0, first), (2, 4096, second)] {
-            let action = Action::Write { len: buf.len(), sync: true };
-            queue.submit(Operation { token, file: Arc::clone(&file), offset, action, buf }).unwrap();
+            let action = Action::Write {
+                len: buf.len(),
+                sync: true,
+            };
+            queue
+                .submit(Operation {
+                    token,
+                    file: Arc::clone(&file),
+                    offset,
+                    action,
+                    buf,
+                })
+                .unwrap();
         }
-        let mut tokens: Vec<u64> = (0..2).map(|_| {
-            let done = queue.wait().unwrap();
-            assert_eq!(done.result.unwrap(), done.buf.len());
-            done.token
-        }).collect();
+        let mut tokens: Vec<u64> = (0..2)
+            .map(|_| {
+                let done = queue.wait().unwrap();
+                assert_eq!(done.result.unwrap(), done.buf.len());
+                done.token
+            })
+            .collect();
         tokens.sort_unstable();
         assert_eq!(tokens, [1, 2]);
         let buf = AlignedBuf::zeroed(12288);
         let action = Action::Read { len: 12288 };
-        queue.submit(Operation { token: 3, file: Arc::clone(&file), offset: 0, action, buf }).unwrap();
+        queue
+            .submit(Operation {
+                token: 3,
+                file: Arc::clone(&file),
+                offset: 0,
+                action,
+                buf,
+            })
+            .unwrap();
         let read = queue.wait().unwrap();
         assert_eq!(read.result.unwrap(), 12288);
         assert!(read.buf[..4096].iter().all(|byte| *byte == 1));
         assert!(read.buf[4096..].iter().all(|byte| *byte == 2));
         let action = Action::Sync;
-        queue.submit(Operation { token: 4, file, offset: 0, action, buf: read.buf }).unwrap();
+        queue
+            .submit(Operation {
+                token: 4,
+                file,
+                offset: 0,
+                action,
+                buf: read.buf,
+            })
+            .unwrap();
         assert_eq!(queue.wait().unwrap().token, 4);
         assert!(queue.wait().is_none());
     }
 
     #[test]
     fn an_operation_that_cannot_start_comes_back() {
-        let Ok(mut queue) = UringQueue::new(8) else { return };
+        let Ok(mut queue) = UringQueue::new(8) else {
+            return;
+        };
         let dir = tempfile::tempdir().unwrap();
-        let file = OsDisk::new().open(&dir.path().join("f"), Access::Create, Caching::Buffered).unwrap();
-        let action = Action::Write { len: 4096, sync: true };
+        let file = OsDisk::new()
+            .open(&dir.path().join("f"), Access::Create, Caching::Buffered)
+            .unwrap();
+        let action = Action::Write {
+            len: 4096,
+            sync: true,
+        };
         let buf = AlignedBuf::zeroed(4096);
-        let (operation, error) =
-            queue.submit(Operation { token: 1, file, offset: 0, action, buf }).unwrap_err();
-        assert_eq!((operation.token, error.kind()), (1, io::ErrorKind::Unsupported));
+        let (operation, error) = queue
+            .submit(Operation {
+                token: 1,
+                file,
+                offset: 0,
+                action,
+                buf,
+            })
+            .unwrap_err();
+        assert_eq!(
+            (operation.token, error.kind()),
+            (1, io::ErrorKind::Unsupported)
+        );
         assert_eq!(queue.in_flight(), 0);
     }
 }

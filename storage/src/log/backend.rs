@@ -230,7 +230,7 @@ impl Watch {
                 }
                 // From the first write on every one may stall: then the running median is itself a
                 // stall, and what was measured at start tells what the device can do.
-                let usual = self.pwrite.map_or_else(median, |pwrite| pwrite);
+                let usual = self.pwrite.unwrap_or_else(median);
                 if usual > INLINE_MAX {
                     return None;
                 }

@@ -329,10 +329,10 @@ pub(crate) fn scan_segment(
     }
     scan.end = reader.position();
     scan.end_block = reader.block();
-    if let (Some((_, zxid)), Some(damage)) = (outside.declared, scan.damages.last_mut()) {
-        if damage.lost == Lost::Unknown {
-            damage.lost = Lost::UpTo(zxid);
-        }
+    if let (Some((_, zxid)), Some(damage)) = (outside.declared, scan.damages.last_mut())
+        && damage.lost == Lost::Unknown
+    {
+        damage.lost = Lost::UpTo(zxid);
     }
     Ok(scan)
 }

@@ -432,7 +432,9 @@ impl Log {
             }
             if self.queue.in_flight() > 0 {
                 // None only from a simulated disk that holds completions back.
-                let Some(completion) = self.queue.wait() else { return Ok(None) };
+                let Some(completion) = self.queue.wait() else {
+                    return Ok(None);
+                };
                 self.complete(completion)?;
             } else if let Rolling::Waiting(_) = self.rolling {
                 self.maintainer.wait();

@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::io::{Disk, OsDisk, Waker};
-use ironkeeper_storage::{
-    Appended, Backend, Log, Marks, Replayed, Result, Store, StoreOptions,
-};
+use ironkeeper_storage::{Appended, Backend, Log, Marks, Replayed, Result, Store, StoreOptions};
 
 /// A record as the log wants it: its zxid at offset 12, the rest recognisable.
 pub(crate) fn record(zxid: Zxid, len: usize) -> Vec<u8> {
     let len = len.max(20);
-    let mut bytes: Vec<u8> =
-        (0..len).map(|i| (zxid.0 as usize).wrapping_mul(31).wrapping_add(i) as u8).collect();
+    let mut bytes: Vec<u8> = (0..len)
+        .map(|i| (zxid.0 as usize).wrapping_mul(31).wrapping_add(i) as u8)
+        .collect();
     bytes[12..20].copy_from_slice(&zxid.0.to_be_bytes());
     bytes
 }
@@ -25,7 +24,11 @@ pub(crate) fn no_wake() -> Waker {
 }
 
 pub(crate) fn marks(acked: Zxid) -> Marks {
-    Marks { acked, committed: acked, wall_ms: 1_700_000_000_000 }
+    Marks {
+        acked,
+        committed: acked,
+        wall_ms: 1_700_000_000_000,
+    }
 }
 
 /// Small segments, so that tests roll often.
@@ -81,7 +84,12 @@ pub(crate) fn open(options: StoreOptions, disk: Arc<dyn Disk>) -> Result<(Store,
 }
 
 /// Appends `zxids`, submitting every `group` records, and waits for all of it.
-pub(crate) fn write(log: &mut Log, zxids: impl IntoIterator<Item = i64>, group: usize, len: usize) -> Result<()> {
+pub(crate) fn write(
+    log: &mut Log,
+    zxids: impl IntoIterator<Item = i64>,
+    group: usize,
+    len: usize,
+) -> Result<()> {
     let mut staged = 0;
     for zxid in zxids {
         let zxid = Zxid(zxid);
@@ -134,7 +142,11 @@ pub(crate) fn frames(bytes: &[u8]) -> Vec<ironkeeper_storage::format::FrameHeade
         .or_else(|_| SegmentHeader::decode(&bytes[BLOCK_BYTES..]))
         .unwrap();
     let blocks = (bytes.len() / BLOCK_BYTES) as u32;
-    let identity = Identity { segment: header.number, nonce: header.nonce, blocks };
+    let identity = Identity {
+        segment: header.number,
+        nonce: header.nonce,
+        blocks,
+    };
     let mut found = Vec::new();
     let mut block = 2;
     while block < blocks {
@@ -168,5 +180,9 @@ impl Rng {
 
 /// How many rounds a property test makes: few under `cargo test`, many under the long run.
 pub(crate) fn rounds(short: u64, long: u64) -> u64 {
-    if std::env::var_os("IRONKEEPER_LONG").is_some() { long } else { short }
+    if std::env::var_os("IRONKEEPER_LONG").is_some() {
+        long
+    } else {
+        short
+    }
 }

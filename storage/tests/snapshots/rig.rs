@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironkeeper_proto::Zxid;
-use ironkeeper_storage::io::{Access, Caching, Disk, Entry, File, LockError, LockGuard, OsDisk};
+use ironkeeper_storage::io::{
+    Access, Caching, Disk, Entry, File, LockError, LockGuard, OsDisk, SimDisk,
+};
 use ironkeeper_storage::snapshot::{
     BlockBuf, BlockKind, SnapshotDir, SnapshotError, SnapshotIdentity, SnapshotOptions,
     SnapshotReader, Totals, Verified,
@@ -170,18 +172,33 @@ pub(crate) enum Plan {
     FullAt(usize),
 }
 
-/// The machine's disk with every operation recorded, and failed as planned.
-#[derive(Debug, Default)]
+/// A disk with every operation recorded, and failed as planned: the machine's, or a simulated one
+/// whose power is cut before each operation.
+#[derive(Debug)]
 pub(crate) struct Steps {
-    disk: OsDisk,
+    disk: Arc<dyn Disk>,
     state: Arc<Mutex<State>>,
 }
+
+impl Default for Steps {
+    fn default() -> Steps {
+        Steps {
+            disk: Arc::new(OsDisk::new()),
+            state: Arc::default(),
+        }
+    }
+}
+
+/// Power cuts tried before each operation: what survives of what was not synced differs.
+const CUTS_PER_STEP: u64 = 6;
 
 #[derive(Debug, Default)]
 struct State {
     plan: Option<Plan>,
     trace: Vec<String>,
     bad_sector: Option<u64>,
+    power: Option<SimDisk>,
+    cuts: Vec<(String, SimDisk)>,
 }
 
 enum Verdict {
@@ -197,6 +214,15 @@ impl State {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+        if let Some(power) = &self.power {
+            for cut in 0..CUTS_PER_STEP {
+                let seed = at as u64 * CUTS_PER_STEP + cut;
+                self.cuts.push((
+                    format!("before {what} {name}, cut {cut}"),
+                    power.crash(seed),
+                ));
+            }
+        }
         self.trace.push(format!("{what} {name}"));
         let killed = || io::Error::other("killed");
         match self.plan {
@@ -213,6 +239,22 @@ impl State {
 }
 
 impl Steps {
+    /// A simulated disk.
+    pub(crate) fn simulated(disk: &SimDisk) -> Arc<Steps> {
+        Arc::new(Steps {
+            disk: Arc::new(disk.clone()),
+            state: Arc::default(),
+        })
+    }
+
+    /// From now on the power of `disk` is cut before every operation, in a world of its own each
+    /// time; answers the worlds so far.
+    pub(crate) fn cut_power(&self, disk: Option<&SimDisk>) -> Vec<(String, SimDisk)> {
+        let mut state = self.state.lock();
+        state.power = disk.cloned();
+        std::mem::take(&mut state.cuts)
+    }
+
     pub(crate) fn plan(&self, plan: Option<Plan>) {
         let mut state = self.state.lock();
         state.plan = plan;
