@@ -1,15 +1,19 @@
 //! `zk-server`: parses the options, runs the server, maps errors to exit codes.
 #![forbid(unsafe_code)]
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use ironkeeper::cli::{self, Command, Environment};
-use ironkeeper::config::{self, Level, Notice, Sources};
+use ironkeeper::config::{self, Level, Notice, Options, Sources};
 use ironkeeper::logging;
 use tracing::{error, info, warn};
 
 /// Apache's exit code for bad arguments and bad configurations.
 const INVALID_INVOCATION: u8 = 2;
+
+/// Apache's exit code for a data directory that cannot be used.
+const DATADIR: u8 = 3;
 
 fn main() -> ExitCode {
     let parsed = match cli::parse(std::env::args_os().skip(1), &Environment::of_process()) {
@@ -60,7 +64,30 @@ fn run(sources: &Sources, notices: &[Notice]) -> ExitCode {
     };
     my_id.set(options.my_id);
     notices.iter().chain(&reading.notices).for_each(log);
+    if let Some(missing) = missing_directory(&options) {
+        return refuse(missing);
+    }
     ironkeeper::server::run(options)
+}
+
+/// A data directory that is not there and that the server was told not to make.
+fn missing_directory(options: &Options) -> Option<&Path> {
+    let directories = [options.data_dir.as_path(), options.data_log_dir.as_path()];
+    directories
+        .into_iter()
+        .find(|dir| !options.datadir_autocreate && !dir.is_dir())
+}
+
+fn refuse(missing: &Path) -> ExitCode {
+    let missing = missing.display();
+    error!(
+        "Missing data directory {missing}, automatic data directory creation is disabled \
+         (zookeeper.datadir.autocreate is false). Please create this directory manually."
+    );
+    error!("Exiting JVM with code {DATADIR}");
+    eprintln!("Unable to access datadir, exiting abnormally");
+    eprintln!("{missing} is missing: create it, or remove datadir.autocreate=false");
+    ExitCode::from(DATADIR)
 }
 
 fn log(notice: &Notice) {

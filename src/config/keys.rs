@@ -102,6 +102,7 @@ const NO_CACHE: &str = "replies are made from the tree, there is no cache of the
 const WATCHES: &str = "watches have one, compact table here";
 const NEVER_WAITS: &str = "the log never waits for more writes: they gather while it is busy";
 const OWN_SNAPSHOTS: &str = "snapshots here have one format, checked and compressed";
+const HEADROOM: &str = "the log has a mebibyte of room above the longest request";
 const NO_STALLS: &str = "stalls are not measured yet";
 const NO_TRUST: &str = "a log without the snapshot it needs is refused, whatever this says";
 const NO_TTL_NODES: &str = "TTL nodes are not built yet; creating one is answered as unimplemented";
@@ -140,14 +141,14 @@ pub const KEYS: &[Key] = &[
     key("weight.*", Named, Text, "", Needless(ENSEMBLE)),
     key("dynamicConfigFile", Named, Text, "", Honoured),
     key("standaloneEnabled", Named, Bool, "true", Honoured),
-    key("reconfigEnabled", Named, Bool, "false", Honoured),
+    key("reconfigEnabled", Named, Bool, "false", Needless(ENSEMBLE)),
     key("peerType", Named, Text, "participant", Needless(ENSEMBLE)),
     key("electionAlg", Named, Int, "3", Needless(ENSEMBLE)),
     key("quorumListenOnAllIPs", Named, Bool, "false", Needless(ENSEMBLE)),
     key("syncEnabled", Named, Bool, "true", Needless(ENSEMBLE)),
     key("observerMasterPort", Named, Int, "0", Needless(ENSEMBLE)),
     key("autopurge.snapRetainCount", Named, Int, "3", Honoured),
-    key("autopurge.purgeInterval", Named, Interval, "1h", Honoured),
+    key("autopurge.purgeInterval", Named, Interval, "behind every snapshot", Honoured),
     key("localSessionsEnabled", Named, Bool, "false", Missing(NO_LOCAL)),
     key("localSessionsUpgradingEnabled", Named, Bool, "false", Missing(NO_LOCAL)),
     key("sslQuorum", Named, Bool, "false", Needless(ENSEMBLE)),
@@ -194,7 +195,7 @@ pub const KEYS: &[Key] = &[
     key("closeSessionTxn.enabled", Property, Bool, "true", Honoured),
     key("forceSnapshotSync", Property, Bool, "false", Needless(ENSEMBLE)),
     key("jute.maxbuffer", Bare, Int, "1048575", Honoured),
-    key("jute.maxbuffer.extrasize", Bare, Int, "jute.maxbuffer", Honoured),
+    key("jute.maxbuffer.extrasize", Bare, Int, "jute.maxbuffer", Needless(HEADROOM)),
     key("intBufferStartingSizeBytes", Property, Int, "1024", Needless(JVM)),
     // Connections and the request pipeline.
     key("maxCnxns", Property, Int, "0", Honoured),

@@ -22,8 +22,6 @@ pub const MAX_SESSION_TIMEOUT_TICKS: u32 = 20;
 pub const MAX_CLIENT_CNXNS_DEFAULT: usize = 60;
 /// `autopurge.snapRetainCount`; also the least.
 pub const SNAP_RETAIN_COUNT_DEFAULT: u32 = 3;
-/// How often old files are removed when the configuration does not say.
-pub const PURGE_INTERVAL_DEFAULT: Duration = Duration::from_secs(60 * 60);
 /// `snapCount`: txns between snapshots.
 pub const SNAP_COUNT_DEFAULT: u32 = 100_000;
 /// The least `snapCount`; lower values are raised to it, as Apache does.
@@ -119,8 +117,8 @@ pub struct Options {
 
     /// `jute.maxbuffer`: the longest frame a client may send; default 1048575, most 15 MiB.
     pub jute_max_buffer: usize,
-    /// `jute.maxbuffer.extrasize`: what the server may add to a request on its way into the log;
-    /// default as `jute.maxbuffer`.
+    /// `jute.maxbuffer.extrasize`: what a server may add to a request on its way into the log; of no
+    /// effect, since there is always room for it.
     pub jute_max_buffer_extra: usize,
     /// `globalOutstandingLimit`: default 1000, at least 1.
     pub global_outstanding_limit: usize,
@@ -139,9 +137,6 @@ pub struct Options {
     pub read_only_mode: bool,
     /// `4lw.commands.whitelist`.
     pub four_letter_words: FourLetterWords,
-
-    /// `reconfigEnabled`: default off. It decides how a request to change the ensemble is refused.
-    pub reconfig_enabled: bool,
 
     /// `ironkeeper.engineHome`.
     pub engine_home: EngineHome,
@@ -191,27 +186,24 @@ impl Default for Options {
             digest_auth: DigestAuth::default(),
             read_only_mode: false,
             four_letter_words: FourLetterWords::default(),
-            reconfig_enabled: false,
             engine_home: EngineHome::Auto,
             runtimes: 0,
         }
     }
 }
 
-/// Removal of old snapshots and of the log they no longer need.
+/// Removal of old snapshots and of the log they no longer need, behind every new snapshot: waiting
+/// for an interval would only hold on to space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Autopurge {
     /// Snapshots kept: at least 3.
     pub snapshots_retained: u32,
-    /// Time between two removals.
-    pub interval: Duration,
 }
 
 impl Default for Autopurge {
     fn default() -> Self {
         Self {
             snapshots_retained: SNAP_RETAIN_COUNT_DEFAULT,
-            interval: PURGE_INTERVAL_DEFAULT,
         }
     }
 }

@@ -194,27 +194,18 @@ fn retention(reader: &mut Reader<'_>, options: &mut Options) {
         .settings
         .get("autopurge.purgeInterval")
         .and_then(parse_interval);
-    options.autopurge = written
-        .unwrap_or(Some(o::PURGE_INTERVAL_DEFAULT))
-        .map(|interval| Autopurge {
-            snapshots_retained: retained,
-            interval,
-        });
-    let notices = &mut reader.notices;
-    match (&options.autopurge, written) {
-        (None, _) => {
-            notices.info("autopurge.purgeInterval set to 0");
-            notices.info("Purge task is not scheduled.");
-        }
-        (Some(purge), Some(_)) => notices.info(format!(
-            "autopurge.snapRetainCount set to {retained}, autopurge.purgeInterval set to {} s",
-            purge.interval.as_secs_f64()
-        )),
-        (Some(purge), None) => notices.info(format!(
-            "autopurge.purgeInterval is not set: old files are removed every {} s, and {retained} \
-             snapshots are kept; autopurge.purgeInterval=0 keeps everything",
-            purge.interval.as_secs()
-        )),
+    let is_on = written.is_none_or(|interval| interval.is_some());
+    options.autopurge = is_on.then_some(Autopurge {
+        snapshots_retained: retained,
+    });
+    if is_on {
+        reader.notices.info(format!(
+            "autopurge.snapRetainCount set to {retained}: older files are removed behind every \
+             snapshot; autopurge.purgeInterval=0 keeps everything"
+        ));
+    } else {
+        reader.notices.info("autopurge.purgeInterval set to 0");
+        reader.notices.info("Purge task is not scheduled.");
     }
 }
 
@@ -308,7 +299,6 @@ fn access(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), ConfigEr
     options.digest_enabled = reader.switch("digest.enabled", true);
     options.close_session_txn = reader.switch("closeSessionTxn.enabled", true);
     options.extended_types = reader.switch("extendedTypesEnabled", false);
-    options.reconfig_enabled = reader.switch("reconfigEnabled", false);
     options.read_only_mode = reader.switch("readonlymode.enabled", false);
     options.skip_acl = reader.settings.get("skipACL") == Some("yes");
     if options.skip_acl {

@@ -108,3 +108,26 @@ fn help_version_and_check() {
     );
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn a_missing_data_directory_is_not_made_when_that_is_switched_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let arguments = [
+        "0",
+        data.to_str().unwrap(),
+        "-Dzookeeper.datadir.autocreate=false",
+    ];
+    let output = zk_server(&arguments, &[]);
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(3), "{out}");
+    assert!(
+        err.starts_with("Unable to access datadir, exiting abnormally\n"),
+        "{err}"
+    );
+    assert!(out.contains("Missing data directory"), "{out}");
+    assert!(!data.exists());
+    let arguments = ["0", data.to_str().unwrap()];
+    let output = zk_server(&arguments, &[("ZOO_DATADIR_AUTOCREATE_DISABLE", "1")]);
+    assert_eq!(output.status.code(), Some(3));
+}

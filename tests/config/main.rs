@@ -134,7 +134,6 @@ const HONOURED: &[(&str, &str)] = &[
     ("maxSessionTimeout", "90000"),
     ("maxClientCnxns", "0"),
     ("standaloneEnabled", "false"),
-    ("reconfigEnabled", "true"),
     ("dynamicConfigFile", "/tmp/no-such-file"),
     ("autopurge.snapRetainCount", "5"),
     ("autopurge.purgeInterval", "0"),
@@ -149,7 +148,6 @@ const HONOURED: &[(&str, &str)] = &[
     ("digest.enabled", "false"),
     ("closeSessionTxn.enabled", "false"),
     ("jute.maxbuffer", "4096"),
-    ("jute.maxbuffer.extrasize", "4096"),
     ("maxCnxns", "3"),
     ("clientTcpKeepAlive", "true"),
     ("globalOutstandingLimit", "10"),
@@ -240,6 +238,7 @@ fn every_other_key_is_named_with_the_reason() {
         let plain = options("");
         let same = Options {
             flush_delay: plain.flush_delay,
+            jute_max_buffer_extra: plain.jute_max_buffer_extra,
             max_write_queue_poll_time: plain.max_write_queue_poll_time,
             ..reading
                 .options
@@ -463,26 +462,20 @@ fn no_client_port_is_no_error() {
 #[test]
 fn retention() {
     let kept = |more: &str| options(more).autopurge;
-    let hours = |n: u64| Duration::from_secs(n * 3600);
-    assert_eq!(
-        kept(""),
+    let retained = |n| {
         Some(Autopurge {
-            snapshots_retained: 3,
-            interval: hours(1)
+            snapshots_retained: n,
         })
-    );
+    };
+    assert_eq!(kept(""), retained(3));
     assert_eq!(kept("autopurge.purgeInterval=0"), None);
+    assert_eq!(kept("autopurge.purgeInterval=-1"), None);
     assert_eq!(
         kept("autopurge.purgeInterval=24\nautopurge.snapRetainCount=5"),
-        Some(Autopurge {
-            snapshots_retained: 5,
-            interval: hours(24)
-        })
+        retained(5)
     );
-    assert_eq!(
-        kept("autopurge.purgeInterval=90s").map(|purge| purge.interval),
-        Some(Duration::from_secs(90))
-    );
+    assert_eq!(kept("autopurge.purgeInterval=90s"), retained(3));
+    assert!(fault_of("autopurge.purgeInterval=1w").contains("NumberFormatException"));
     assert!(
         warnings("autopurge.snapRetainCount=1")
             .contains("Invalid autopurge.snapRetainCount: 1. Defaulting to 3")
