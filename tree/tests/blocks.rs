@@ -99,7 +99,7 @@ fn a_block_with_other_ancestors_is_refused() {
     let (image, mut blocks) = small_blocks();
     let deepest = blocks
         .iter()
-        .position(|block| block.payload.starts_with(b"\x02"))
+        .position(|block| block.kind == BlockKind::Nodes && block.payload.starts_with(b"\x02"))
         .unwrap();
     let payload = &mut blocks[deepest].payload;
     // depth 2 | ordinal, length 1, name | ordinal, length 1, name | ...
