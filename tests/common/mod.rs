@@ -6,4 +6,4 @@ mod process;
 mod server;
 
 pub(crate) use peers::{Peers, missing_peer};
-pub(crate) use server::{Kind, Server, Settings};
+pub(crate) use server::{Home, Kind, Server, Settings};

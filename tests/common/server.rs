@@ -24,8 +24,17 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) enum Kind {
     /// Apache ZooKeeper 3.9.5 in a Java machine.
     Apache,
-    /// `zk-server`.
-    Ironkeeper,
+    /// `zk-server`, with its commit engine in one of the places that it may have.
+    Ironkeeper(Home),
+}
+
+/// Where the commit engine of `zk-server` runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// A task beside the connections.
+    Task,
+    /// A thread of its own beside two runtimes that hold the connections.
+    Thread,
 }
 
 impl Kind {
@@ -33,7 +42,19 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Apache => "apache",
-            Kind::Ironkeeper => "ironkeeper",
+            Kind::Ironkeeper(Home::Task) => "ironkeeper-task",
+            Kind::Ironkeeper(Home::Thread) => "ironkeeper-thread",
+        }
+    }
+
+    /// Lines of `zoo.cfg` that only this program understands.
+    fn own_lines(self) -> &'static str {
+        match self {
+            Kind::Apache => "",
+            Kind::Ironkeeper(Home::Task) => "ironkeeper.engineHome=task\n",
+            Kind::Ironkeeper(Home::Thread) => {
+                "ironkeeper.engineHome=thread\nironkeeper.runtimes=2\n"
+            }
         }
     }
 }
@@ -153,11 +174,12 @@ impl Server {
             cfg.push_str(line);
             cfg.push('\n');
         }
+        cfg.push_str(self.kind.own_lines());
         let cfg_path = self.path("zoo.cfg");
         std::fs::write(&cfg_path, cfg).map_err(|e| format!("writing zoo.cfg: {e}"))?;
         let mut command = match self.kind {
             Kind::Apache => apache_command(self.settings.properties)?,
-            Kind::Ironkeeper => {
+            Kind::Ironkeeper(_) => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_zk-server"));
                 command
                     .args(self.settings.properties)

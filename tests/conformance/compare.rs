@@ -1,12 +1,12 @@
-//! Runs one script against both servers and compares the lines.
+//! Runs one script against all servers and compares the lines.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
 use crate::common::{Kind, Server};
 use crate::normalise::normalise;
-use crate::pair::{Pair, Variant, has_reference, lock, shared_pair, subject_kind};
 use crate::script::Script;
+use crate::servers::{Servers, Variant, has_reference, shared_servers, subjects};
 
 /// A place where Ironkeeper answers differently on purpose. It must show exactly as listed: a
 /// difference that disappears, on whichever side, fails the test as one that appears does.
@@ -35,7 +35,7 @@ pub(crate) fn compare_with(
     script: impl Fn(&mut Script<'_>) + Sync,
 ) {
     if has_reference(name) {
-        compare_on(&shared_pair(variant), name, deviations, |s| {
+        compare_on(&shared_servers(variant), name, deviations, |s| {
             s.make_prefix();
             script(s);
         });
@@ -50,67 +50,58 @@ pub(crate) fn compare_fresh(
     script: impl Fn(&mut Script<'_>) + Sync,
 ) {
     if has_reference(name) {
-        compare_on(&Pair::start(variant.settings), name, deviations, script);
+        compare_on(&Servers::start(variant.settings), name, deviations, script);
     }
 }
 
 fn compare_on(
-    pair: &Pair,
+    servers: &Servers,
     name: &str,
     deviations: &[Deviation],
     script: impl Fn(&mut Script<'_>) + Sync,
 ) {
-    let run = |server: &mut Server| {
+    compare_lines(servers, name, deviations, |server| {
         let mut run = Script::new(server, name);
         script(&mut run);
         normalise(&run.finish()).lines
-    };
-    let (reference, subject) = run_both(pair, run);
-    write_transcripts(name, &reference, &subject);
-    let subject_is_apache = subject_kind() == Kind::Apache;
-    if let Err(report) = judge(&reference, &subject, deviations, subject_is_apache) {
-        let kept = keep_files(pair);
-        panic!("{name}: the servers differ\n{report}{kept}");
+    });
+}
+
+/// Runs anything that makes lines of a server, and compares the lines.
+pub(crate) fn compare_lines(
+    servers: &Servers,
+    name: &str,
+    deviations: &[Deviation],
+    run: impl Fn(&mut Server) -> Vec<String> + Sync,
+) {
+    let results = servers.run(run);
+    let (reference, others) = results.split_first().expect("the reference ran");
+    write_transcript(name, Kind::Apache, reference);
+    let mut reports = String::new();
+    for (kind, lines) in subjects().iter().zip(others) {
+        let is_apache = *kind == Kind::Apache;
+        if !is_apache {
+            write_transcript(name, *kind, lines);
+        }
+        if let Err(report) = judge(reference, lines, deviations, is_apache) {
+            let _ = write!(reports, "{} differs from Apache:\n{report}", kind.name());
+        }
     }
+    assert!(
+        reports.is_empty(),
+        "{name}\n{reports}{}",
+        servers.keep_files()
+    );
 }
 
 /// `CONFORMANCE_TRANSCRIPTS=directory` leaves what was compared there, for a person to read.
-pub(crate) fn write_transcripts(name: &str, reference: &[String], subject: &[String]) {
+fn write_transcript(name: &str, kind: Kind, lines: &[String]) {
     let Some(dir) = std::env::var_os("CONFORMANCE_TRANSCRIPTS").map(PathBuf::from) else {
         return;
     };
-    for (side, lines) in [("apache", reference), ("subject", subject)] {
-        let path = dir.join(format!("{name}.{side}.txt"));
-        std::fs::write(&path, lines.join("\n") + "\n")
-            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    }
-}
-
-/// Runs the same on both servers at the same time.
-pub(crate) fn run_both<T: Send>(pair: &Pair, run: impl Fn(&mut Server) -> T + Sync) -> (T, T) {
-    std::thread::scope(|scope| {
-        let reference = scope.spawn(|| run(&mut lock(&pair.reference)));
-        let subject = scope.spawn(|| run(&mut lock(&pair.subject)));
-        let join = |handle: std::thread::ScopedJoinHandle<'_, T>| match handle.join() {
-            Ok(value) => value,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        (join(reference), join(subject))
-    })
-}
-
-/// Keeps both servers' directories, and says where they are.
-pub(crate) fn keep_files(pair: &Pair) -> String {
-    [&pair.reference, &pair.subject]
-        .map(|server| {
-            let mut server = lock(server);
-            format!(
-                "{} left in {}\n",
-                server.kind().name(),
-                server.keep_files().display()
-            )
-        })
-        .concat()
+    let path = dir.join(format!("{name}.{}.txt", kind.name()));
+    std::fs::write(&path, lines.join("\n") + "\n")
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
 /// Compares lines; the differences must be exactly the listed ones.

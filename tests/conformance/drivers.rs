@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Kind, Peers, Server, Settings, missing_peer};
-use crate::compare::{Deviation, judge, keep_files, run_both, write_transcripts};
+use crate::common::{Peers, Server, Settings, missing_peer};
+use crate::compare::{Deviation, compare_lines};
 use crate::normalise::{Masks, printed};
-use crate::pair::{Pair, has_reference, subject_kind};
+use crate::servers::{Servers, has_reference};
 
 /// Sessions between one and ten seconds, so that one of them can expire while a test waits.
 const SETTINGS: Settings = Settings {
@@ -97,16 +97,10 @@ fn java(address: &str) -> Command {
 }
 
 fn compare_drivers(name: &str, deviations: &[Deviation], driver: impl Fn(&str) -> Command + Sync) {
-    let pair = Pair::start(SETTINGS);
-    let (reference, subject) = run_both(&pair, |server| {
+    compare_lines(&Servers::start(SETTINGS), name, deviations, |server| {
         let address = format!("127.0.0.1:{}", server.address().port());
         run(driver(&address), server)
     });
-    write_transcripts(name, &reference, &subject);
-    let subject_is_apache = subject_kind() == Kind::Apache;
-    if let Err(report) = judge(&reference, &subject, deviations, subject_is_apache) {
-        panic!("{name}: the servers differ\n{report}{}", keep_files(&pair));
-    }
 }
 
 /// Runs a driver to its end, does what it asks for, and returns its masked lines.

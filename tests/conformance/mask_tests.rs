@@ -2,14 +2,14 @@
 
 use crate::normalise::normalise;
 use crate::ops::{self, OPEN, PERSISTENT, code};
-use crate::pair::{BASE, has_reference, lock, shared_pair};
 use crate::script::{Hello, Script};
+use crate::servers::{BASE, has_reference, lock, shared_servers};
 use crate::transcript::{Event, What};
 
 /// A transcript from Apache with most kinds of replies in it.
 fn sample(name: &str) -> Vec<Event> {
-    let pair = shared_pair(&BASE);
-    let mut server = lock(&pair.reference);
+    let servers = shared_servers(&BASE);
+    let mut server = lock(&servers.reference);
     let mut s = Script::new(&mut server, name);
     s.make_prefix();
     let (mut a, session) = s.session_with("A", &Hello::default());

@@ -3,8 +3,8 @@
 use crate::compare::compare;
 use crate::ops::world;
 use crate::ops::{self, ADMIN, ALL, CREATE, DELETE, Entry, OPEN, PERSISTENT, READ, WRITE, code};
-use crate::pair::{BASE, SKIP_ACL, SUPER_PASSWORD};
 use crate::script::{Conn, Script};
+use crate::servers::{BASE, SKIP_ACL, SUPER_PASSWORD};
 
 /// The identity text of `bob:pw`.
 const BOB: &str = "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=";

@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 use crate::compare::{Deviation, compare, compare_with};
 use crate::jute::{Writer, framed};
 use crate::ops::{self, OPEN, PERSISTENT, code};
-use crate::pair::{BASE, FEW, LIMITS, SMALL_TICK};
 use crate::script::{Conn, Hello, Script, Session};
+use crate::servers::{BASE, FEW, LIMITS, SMALL_TICK};
 
 /// Header, path, data length and version of a setData frame.
 fn set_data_overhead(path: &str) -> usize {

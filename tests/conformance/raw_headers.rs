@@ -3,8 +3,8 @@
 use crate::compare::{Deviation, compare, compare_with};
 use crate::jute::{Cursor, Writer};
 use crate::ops::{self, OPEN, Op, PERSISTENT, code};
-use crate::pair::{BASE, LIMITS};
 use crate::script::{Hello, Script};
+use crate::servers::{BASE, LIMITS};
 
 #[test]
 fn xids_are_echoed() {

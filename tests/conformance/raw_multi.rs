@@ -2,7 +2,7 @@
 
 use crate::compare::{Deviation, compare, compare_with};
 use crate::ops::{self, OPEN, Op, PERSISTENT, code, world};
-use crate::pair::BASE;
+use crate::servers::BASE;
 
 #[test]
 fn a_multi_that_succeeds() {

@@ -2,7 +2,7 @@
 
 use crate::compare::{Deviation, compare, compare_fresh, compare_with};
 use crate::ops::{self, Entry, OPEN, PERSISTENT, code, world};
-use crate::pair::{BASE, FEW};
+use crate::servers::{BASE, FEW};
 
 #[test]
 fn create_flags() {

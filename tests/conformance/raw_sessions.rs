@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::compare::{compare, compare_fresh};
 use crate::ops::{self, OPEN, PERSISTENT, code};
-use crate::pair::{BASE, SMALL_TICK};
 use crate::script::{Hello, Script};
+use crate::servers::{BASE, SMALL_TICK};
 
 /// A session timeout short enough to wait for, and long enough for a script on a busy machine.
 const SHORT_MS: i32 = 1000;

@@ -2,8 +2,8 @@
 
 use crate::compare::compare;
 use crate::ops::{self, Entry, OPEN, PERSISTENT, READ, code, world};
-use crate::pair::BASE;
 use crate::script::Hello;
+use crate::servers::BASE;
 
 /// addWatch modes.
 const STAY: i32 = 0;
