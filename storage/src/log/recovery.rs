@@ -345,7 +345,10 @@ impl SegmentScan {
         self.committed = self.committed.max(header.committed);
         match header.kind {
             format::kind::DATA if header.records > 0 => {
-                self.bound(Lost::Before(header.first_zxid));
+                if self.bound(Lost::Before(header.first_zxid)) {
+                    // Readers begin behind the damage.
+                    self.spans.clear();
+                }
                 sparse_push(&mut self.spans, frame);
                 let dense =
                     header.last_zxid.0 - header.first_zxid.0 + 1 == i64::from(header.records);
@@ -384,14 +387,14 @@ impl SegmentScan {
         Ok(())
     }
 
-    /// Bounds the last damage by what was found behind it.
-    fn bound(&mut self, lost: Lost) {
-        if let Some(damage) = self
-            .damages
-            .last_mut()
-            .filter(|damage| damage.lost == Lost::Unknown)
-        {
-            damage.lost = lost;
+    /// Bounds the last damage by what was found behind it; whether that was news.
+    fn bound(&mut self, lost: Lost) -> bool {
+        match self.damages.last_mut() {
+            Some(damage) if damage.lost == Lost::Unknown => {
+                damage.lost = lost;
+                true
+            }
+            _ => false,
         }
     }
 }
