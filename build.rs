@@ -6,7 +6,12 @@ fn main() {
     println!("cargo::rerun-if-changed=.git/HEAD");
     println!("cargo::rerun-if-changed=build.rs");
     let built = Command::new("git")
-        .args(["log", "-1", "--format=%cd", "--date=format-local:%Y-%m-%d %H:%M"])
+        .args([
+            "log",
+            "-1",
+            "--format=%cd",
+            "--date=format-local:%Y-%m-%d %H:%M",
+        ])
         .env("TZ", "UTC")
         .output()
         .ok()

@@ -67,6 +67,7 @@ pub(crate) fn answer(server: &Server, command: Command) -> String {
         Command::Stat => srvr(server, true),
         Command::Mntr => metrics::mntr(server),
         Command::Conf => conf(server),
+        Command::Envi => envi(),
         _ => format!(
             "{} is not implemented by this server yet.\n",
             command.word()
@@ -132,6 +133,22 @@ fn srvr(server: &Server, with_clients: bool) -> String {
     let _ = writeln!(out, "Mode: standalone");
     let _ = writeln!(out, "Node count: {nodes}");
     out
+}
+
+fn envi() -> String {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let directory = std::env::current_dir().unwrap_or_default();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!(
+        "Environment:\nzookeeper.version={VERSION}\nhost.name={}\nos.name={}\nos.arch={}\n\
+         user.name={}\nuser.home={}\nuser.dir={}\n",
+        host.trim(),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        variable("USER"),
+        variable("HOME"),
+        directory.display(),
+    )
 }
 
 fn conf(server: &Server) -> String {

@@ -231,7 +231,7 @@ impl Engine {
                 }
                 Input::Request(request) => {
                     let mut out = Outbound::new(&server, &self.conns, &mut self.touched);
-                    if server.phase() == Phase::NoSpace {
+                    if request.op.is_write() && server.phase() == Phase::NoSpace {
                         out.discard(&request);
                         continue;
                     }
@@ -243,6 +243,13 @@ impl Engine {
                     if let Some(session) = session {
                         self.replica.detach(session, conn);
                     }
+                }
+                Input::Reply {
+                    conn,
+                    received_us,
+                    frame,
+                } => {
+                    self.replica.answer_in_order(conn, received_us, frame);
                 }
                 Input::SnapshotDone => self.snapshots.finished(),
             }

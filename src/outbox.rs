@@ -16,14 +16,6 @@ pub(crate) enum Kind {
     Reply,
     /// A watch event.
     Event,
-    /// Written already, ahead of its turn.
-    Gone,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
-    pub(crate) end: usize,
-    pub(crate) kind: Kind,
 }
 
 /// How a handshake ended.
@@ -41,7 +33,7 @@ pub(crate) enum Handshake {
 #[derive(Debug, Default)]
 pub(crate) struct Parcel {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) marks: Vec<Mark>,
+    pub(crate) marks: Vec<Kind>,
     pub(crate) handshake: Option<Handshake>,
     /// No more will come: flush what is here, then close the connection.
     pub(crate) close: bool,
@@ -105,10 +97,7 @@ impl Outbox {
     pub(crate) fn push(&self, kind: Kind, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.with(|parcel| {
             encode(&mut parcel.bytes);
-            parcel.marks.push(Mark {
-                end: parcel.bytes.len(),
-                kind,
-            });
+            parcel.marks.push(kind);
         })
     }
 
@@ -119,27 +108,6 @@ impl Outbox {
             "a parcel still holds what was not written"
         );
         std::mem::swap(&mut *self.parcel.lock(), empty);
-    }
-
-    /// Appends what has arrived since to `parcel`.
-    pub(crate) fn take_more(&self, parcel: &mut Parcel) {
-        let mut mine = self.parcel.lock();
-        let base = parcel.bytes.len();
-        parcel.bytes.append(&mut mine.bytes);
-        let marks = mine.marks.drain(..);
-        parcel.marks.extend(marks.map(|mark| Mark {
-            end: base + mark.end,
-            kind: mark.kind,
-        }));
-        parcel.handshake = mine.handshake.take().or(parcel.handshake.take());
-        parcel.close |= std::mem::take(&mut mine.close);
-        parcel.abort |= std::mem::take(&mut mine.abort);
-        mine.notified = false;
-    }
-
-    /// Whether anything came since the last [`Outbox::take`].
-    pub(crate) fn has_mail(&self) -> bool {
-        self.parcel.lock().notified
     }
 
     /// Whether the connection is to end at once.

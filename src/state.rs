@@ -49,6 +49,12 @@ pub(crate) enum Input {
     },
     /// A request that needs the commit path.
     Request(Request),
+    /// A reply made by the connection, which keeps its place behind unanswered requests.
+    Reply {
+        conn: ConnId,
+        received_us: u64,
+        frame: Vec<u8>,
+    },
     /// The connection is gone.
     Closed {
         conn: ConnId,

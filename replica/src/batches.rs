@@ -53,6 +53,18 @@ impl Batches {
         )
     }
 
+    /// Takes back the record appended last.
+    pub(crate) fn undo(&mut self, place: Place) {
+        if let Some(chunk) = self.chunks.back_mut() {
+            debug_assert_eq!(
+                chunk.len(),
+                place.end,
+                "only the last record can be taken back"
+            );
+            chunk.truncate(place.start);
+        }
+    }
+
     /// The record at `place`, which must not have been released.
     pub(crate) fn record(&self, place: Place) -> &[u8] {
         let index = usize::try_from(place.chunk - self.first_chunk).expect("a live chunk's index");

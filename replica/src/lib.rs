@@ -25,5 +25,5 @@ mod replies;
 mod sessions;
 
 pub use pipeline::{ConnId, Logged, Now, Outlet, RecordSink, Replica, ReplicaOptions, Request};
-pub use replies::encode_event;
+pub use replies::{encode_event, encode_read};
 pub use sessions::Heartbeat;

@@ -9,11 +9,12 @@ use ironkeeper_proto::{
 };
 use ironkeeper_tree::acl::{self, AclRules, Identities};
 use ironkeeper_tree::prep::{Prep, PrepOptions, Prepared, RequestContext};
+use ironkeeper_tree::read::{ReadContext, serve_read};
 use ironkeeper_tree::watch::{WatchSink, WatchTable, WatcherId};
 use ironkeeper_tree::{DigestCheck, Effects, Tree};
 
 use crate::batches::{Batches, Place};
-use crate::replies;
+use crate::replies::{self, encode_event};
 use crate::sessions::{Heartbeat, Refusal, Sessions};
 
 /// A client connection: a small number that is used again (the watch table's name for it), and a
@@ -117,11 +118,26 @@ enum Waiter {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What is done once everything up to `zxid` is applied.
+#[derive(Debug)]
 struct Pending {
     zxid: Zxid,
-    place: Place,
-    waiter: Waiter,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// Apply the record and tell who waits for it.
+    Txn { place: Place, waiter: Waiter },
+    /// Answer a read that was sent behind a write of its own session: it shows the state after that
+    /// write and before the session's next one.
+    Read(Box<Request>),
+    /// Send a reply that was made already, in its place in the order.
+    Reply {
+        conn: ConnId,
+        received_us: u64,
+        frame: Vec<u8>,
+    },
 }
 
 /// One server's pipeline. See the crate's documentation for the order of calls.
@@ -287,6 +303,14 @@ impl Replica {
         log: &mut impl RecordSink,
         out: &mut impl Outlet,
     ) {
+        if !request.op.is_write() {
+            let work = Work::Read(Box::new(request.clone()));
+            self.pending.push_back(Pending {
+                zxid: self.last_proposed,
+                work,
+            });
+            return;
+        }
         let Request {
             conn,
             session,
@@ -334,6 +358,19 @@ impl Replica {
         if is_moved(&prepared) {
             out.discard(request);
         }
+    }
+
+    /// A reply that is made already leaves in its place among the connection's others.
+    pub fn answer_in_order(&mut self, conn: ConnId, received_us: u64, frame: Vec<u8>) {
+        let work = Work::Reply {
+            conn,
+            received_us,
+            frame,
+        };
+        self.pending.push_back(Pending {
+            zxid: self.last_proposed,
+            work,
+        });
     }
 
     /// The next instant at which [`Replica::expire`] has work, in monotonic milliseconds.
@@ -386,48 +423,108 @@ impl Replica {
         max: usize,
     ) {
         for _ in 0..max {
-            let Some(&pending) = self.pending.front() else {
-                break;
-            };
-            if pending.zxid > self.last_committed {
+            if !self.has_committed() {
                 break;
             }
-            self.pending.pop_front();
-            self.apply_one(pending, tree, watches, out);
+            let Some(pending) = self.pending.pop_front() else {
+                break;
+            };
+            match pending.work {
+                Work::Txn { place, waiter } => {
+                    self.apply_one(pending.zxid, place, waiter, tree, watches, out);
+                }
+                Work::Read(request) => self.serve(&request, tree, watches, out),
+                Work::Reply {
+                    conn,
+                    received_us,
+                    frame,
+                } => {
+                    out.reply(conn, received_us, |bytes| bytes.extend_from_slice(&frame));
+                }
+            }
         }
-        match self.pending.front() {
-            Some(next) => self.batches.release_before(next.place),
+        let next = self.pending.iter().find_map(|pending| match pending.work {
+            Work::Txn { place, .. } => Some(place),
+            _ => None,
+        });
+        match next {
+            Some(place) => self.batches.release_before(place),
             None => self.batches.release_all(),
         }
         self.prep.applied(self.last_applied);
     }
 
+    /// A read behind a write of its own session, under the rules of a read on the connection.
+    fn serve(
+        &mut self,
+        request: &Request,
+        tree: &Tree,
+        watches: &mut WatchTable,
+        out: &mut impl Outlet,
+    ) {
+        let context = ReadContext {
+            session: request.session,
+            identities: &request.identities,
+            watcher: request.conn.watcher,
+            rules: &self.options.prep.acl,
+        };
+        let xid = if request.op == OpCode::Ping {
+            Xid::PING
+        } else {
+            request.xid
+        };
+        let mut events = Vec::new();
+        let mut frame = Vec::new();
+        replies::encode_read(&mut frame, xid, tree.last_applied(), |body| {
+            let mut event = |kind, path: &str| events.push((kind, path.to_owned()));
+            serve_read(
+                tree,
+                watches,
+                &context,
+                request.op,
+                &request.body,
+                body,
+                &mut event,
+            )
+        });
+        for (kind, path) in events {
+            out.event(context.watcher, |bytes| {
+                encode_event(bytes, Zxid::NONE, kind, &path)
+            });
+        }
+        out.reply(request.conn, request.received_us, |bytes| {
+            bytes.extend_from_slice(&frame)
+        });
+    }
+
     fn apply_one(
         &mut self,
-        pending: Pending,
+        zxid: Zxid,
+        place: Place,
+        waiter: Waiter,
         tree: &mut Tree,
         watches: &mut WatchTable,
         out: &mut impl Outlet,
     ) {
-        let record = self.batches.record(pending.place);
+        let record = self.batches.record(place);
         let (header, txn, digest) =
             decode_record(record).expect("a record that this replica encoded itself");
         let rules = &self.options.prep.acl;
         let mut events = Events {
-            zxid: pending.zxid,
+            zxid: zxid,
             rules,
             watches,
             out,
         };
         let applied = tree.apply(&header, &txn, digest.as_ref(), &mut events);
-        assert!(pending.zxid > self.last_applied, "applied out of order");
-        self.last_applied = pending.zxid;
+        assert!(zxid > self.last_applied, "applied out of order");
+        self.last_applied = zxid;
         if matches!(applied.digest, DigestCheck::Differs { .. }) || applied.anomaly.is_some() {
-            self.divergence.get_or_insert(pending.zxid);
+            self.divergence.get_or_insert(zxid);
         }
         if let Txn::CloseSession { .. } = txn {
             let owner = self.sessions.forget(header.session);
-            let closer = match pending.waiter {
+            let closer = match waiter {
                 Waiter::Reply { conn, .. } => Some(conn),
                 _ => None,
             };
@@ -436,7 +533,7 @@ impl Replica {
                 out.close(owner);
             }
         }
-        match pending.waiter {
+        match waiter {
             Waiter::Nobody => {}
             Waiter::Session {
                 conn,
@@ -453,7 +550,7 @@ impl Replica {
                 received_us,
             } => {
                 out.reply(conn, received_us, |bytes| {
-                    replies::encode(bytes, xid, pending.zxid, &txn, &applied);
+                    replies::encode(bytes, xid, zxid, &txn, &applied);
                 });
                 if op == OpCode::CloseSession {
                     out.close(conn);
@@ -473,6 +570,23 @@ impl Replica {
         let prep = &mut self.prep;
         let (place, (prepared, waiter)) =
             self.batches.append(|record| encode(prep, &context, record));
+        if prepared.err == ErrorCode::MarshallingError && prepared.kind == OpCode::Error {
+            // Bytes that are no request take no zxid; a multi has taken one by the time it fails.
+            if let Waiter::Reply {
+                conn,
+                xid,
+                op,
+                received_us,
+            } = waiter
+                && op != OpCode::Multi
+            {
+                self.batches.undo(place);
+                let mut frame = Vec::new();
+                replies::encode_read(&mut frame, xid, self.last_proposed, |_| prepared.err);
+                self.answer_in_order(conn, received_us, frame);
+                return prepared;
+            }
+        }
         self.last_proposed = zxid;
         let record = self.batches.record(place);
         self.logged.txns += 1;
@@ -480,8 +594,7 @@ impl Replica {
         log.append(zxid, record);
         self.pending.push_back(Pending {
             zxid,
-            place,
-            waiter,
+            work: Work::Txn { place, waiter },
         });
         prepared
     }

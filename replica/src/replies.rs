@@ -20,6 +20,27 @@ pub(crate) fn encode(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, txn: &Txn<'_>, app
     out[err_at..err_at + size_of::<i32>()].copy_from_slice(&err.to_be_bytes());
 }
 
+/// Appends a reply frame whose body `encode` writes; a body behind an error is dropped.
+pub fn encode_read(
+    out: &mut Vec<u8>,
+    xid: Xid,
+    zxid: Zxid,
+    encode: impl FnOnce(&mut Vec<u8>) -> ErrorCode,
+) {
+    let start = out.len();
+    out.extend_from_slice(&[0; frame::PREFIX_BYTES]);
+    ReplyHeader::new(xid, zxid, ErrorCode::Ok).encode(&mut Writer::new(out));
+    let body = out.len();
+    let err = encode(out);
+    if err != ErrorCode::Ok {
+        out.truncate(body);
+        out[body - size_of::<i32>()..].copy_from_slice(&err.to_i32().to_be_bytes());
+    }
+    let length = i32::try_from(out.len() - start - frame::PREFIX_BYTES)
+        .expect("a reply is bounded by the nodes and lists that the request limit lets in");
+    out[start..start + frame::PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+}
+
 /// Appends a notification frame: `zxid` is that of the txn, or -1 where setWatches makes it up.
 pub fn encode_event(out: &mut Vec<u8>, zxid: Zxid, kind: EventType, path: &str) {
     frame::write(out, |writer: &mut Writer<'_>| {

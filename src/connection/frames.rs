@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use ironkeeper_proto::frame::{self, BadLength, Split};
 use ironkeeper_proto::{AuthPacket, ErrorCode, OpCode, Reader, Record, RequestHeader, Xid, Zxid};
-use ironkeeper_replica::Request;
+use ironkeeper_replica::{Request, encode_read};
 use ironkeeper_tree::acl::{AuthOutcome, Identities};
 
-use super::locals::{Local, ReadGuard, Task};
+use super::locals::ReadGuard;
 use super::{Connection, Talk};
 use crate::state::Input;
 
@@ -92,7 +92,7 @@ impl<'a> Connection<'a> {
 
     /// Requests taken and not answered yet.
     pub(super) fn unanswered(&self) -> usize {
-        usize::try_from(self.submitted - self.replied).unwrap_or(usize::MAX) + self.locals.len()
+        usize::try_from(self.submitted - self.replied).unwrap_or(usize::MAX)
     }
 
     /// One request. True if it was a read answered on the spot.
@@ -113,10 +113,10 @@ impl<'a> Connection<'a> {
         let body = reader.rest();
         let start = end - body.len();
         match header.op_code() {
-            Some(op) if !op.is_client_request() => self.unknown(xid, guard),
-            None => self.unknown(xid, guard),
-            Some(OpCode::Auth) => self.authenticate(xid, body, guard),
-            Some(OpCode::Sasl) => self.sasl(xid, body, guard),
+            Some(op) if !op.is_client_request() => self.unknown(xid),
+            None => self.unknown(xid),
+            Some(OpCode::Auth) => self.authenticate(xid, body),
+            Some(OpCode::Sasl) => self.sasl(xid, body),
             Some(op) if op.is_write() => {
                 let body = chunk.keep(start, end);
                 self.submit(xid, op, body);
@@ -130,20 +130,12 @@ impl<'a> Connection<'a> {
                     self.trim();
                 }
                 if self.unanswered() == 0 {
-                    self.answer(xid, op, body, &Arc::clone(&self.identities), guard);
+                    self.answer(xid, op, body, guard);
                     return true;
                 }
+                // Behind an unanswered write: the engine answers it in its place.
                 let body = chunk.keep(start, end);
-                let identities = Arc::clone(&self.identities);
-                self.locals.push_back(Local {
-                    after: self.submitted,
-                    xid,
-                    task: Task::Read {
-                        op,
-                        body,
-                        identities,
-                    },
-                });
+                self.submit(xid, op, body);
             }
         }
         false
@@ -170,18 +162,13 @@ impl<'a> Connection<'a> {
     }
 
     /// An operation that clients may not ask for: refused after everything before it, then EOF.
-    fn unknown(&mut self, xid: Xid, guard: &mut ReadGuard<'a>) {
-        let reply = Task::Header {
-            zxid: Some(Zxid::NONE),
-            err: ErrorCode::Unimplemented,
-            body: &[],
-        };
-        self.local(xid, reply, guard);
+    fn unknown(&mut self, xid: Xid) {
+        self.reply(xid, Zxid::NONE, ErrorCode::Unimplemented, &[]);
         self.finish();
     }
 
     /// An auth packet counts for every later frame; its reply keeps its place in the order.
-    fn authenticate(&mut self, xid: Xid, body: &[u8], guard: &mut ReadGuard<'a>) {
+    fn authenticate(&mut self, xid: Xid, body: &[u8]) {
         let Ok(packet) = AuthPacket::from_prefix(body) else {
             self.abort();
             return;
@@ -193,60 +180,60 @@ impl<'a> Connection<'a> {
             packet.scheme.as_deref(),
             packet.auth,
         );
-        let err = match outcome {
+        match outcome {
             AuthOutcome::Accepted => {
                 self.identities = Arc::new(identities);
                 *self.shared.identities.lock() = Arc::clone(&self.identities);
-                ErrorCode::Ok
+                self.reply(xid, Zxid::ZERO, ErrorCode::Ok, &[]);
             }
-            AuthOutcome::Failed => ErrorCode::AuthFailed,
-        };
-        self.local(
-            xid,
-            Task::Header {
-                zxid: Some(Zxid::ZERO),
-                err,
-                body: &[],
-            },
-            guard,
-        );
-        if err != ErrorCode::Ok {
-            self.server
-                .stats
-                .auth_failed
-                .fetch_add(1, Ordering::Relaxed);
-            self.finish();
+            AuthOutcome::Failed => {
+                self.server
+                    .stats
+                    .auth_failed
+                    .fetch_add(1, Ordering::Relaxed);
+                self.reply(xid, Zxid::ZERO, ErrorCode::AuthFailed, &[]);
+                self.finish();
+            }
         }
     }
 
     /// A server without SASL answers any token with a null one; a null token ends the connection
     /// (client-protocol 11.1).
-    fn sasl(&mut self, xid: Xid, body: &[u8], guard: &mut ReadGuard<'a>) {
-        const NULL_TOKEN: &[u8] = &(-1_i32).to_be_bytes();
+    fn sasl(&mut self, xid: Xid, body: &[u8]) {
+        const NULL_TOKEN: [u8; 4] = (-1_i32).to_be_bytes();
         match Reader::new(body).buffer() {
-            Ok(Some(_)) => {
-                let reply = Task::Header {
-                    zxid: Some(Zxid::ZERO),
-                    err: ErrorCode::Ok,
-                    body: NULL_TOKEN,
-                };
-                self.local(xid, reply, guard);
-            }
+            Ok(Some(_)) => self.reply(xid, Zxid::ZERO, ErrorCode::Ok, &NULL_TOKEN),
             Ok(None) | Err(_) => self.abort(),
         }
     }
 
     /// A reply that needs no tree, in its place in the order.
-    fn local(&mut self, xid: Xid, task: Task, guard: &mut ReadGuard<'a>) {
-        if self.unanswered() == 0 {
-            self.perform(xid, task, guard);
-        } else {
-            self.locals.push_back(Local {
-                after: self.submitted,
-                xid,
-                task,
+    fn reply(&mut self, xid: Xid, zxid: Zxid, err: ErrorCode, body: &[u8]) {
+        let encode = |out: &mut Vec<u8>| {
+            encode_read(out, xid, zxid, |out| {
+                out.extend_from_slice(body);
+                err
             });
+        };
+        if self.unanswered() == 0 {
+            let start = self.output.len();
+            encode(&mut self.output);
+            self.count_sent(1, self.output.len() - start);
+            return;
         }
+        let mut frame = Vec::new();
+        encode(&mut frame);
+        self.submitted += 1;
+        self.server
+            .stats
+            .outstanding
+            .fetch_add(1, Ordering::Relaxed);
+        let (conn, received_us) = (self.shared.id, self.batch_us);
+        self.inputs.push(Input::Reply {
+            conn,
+            received_us,
+            frame,
+        });
     }
 
     /// Closes over a frame length outside 0..=`jute.maxbuffer`, as Apache words it.

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! socket -> frames -> writes: one batch to the engine        (frames.rs)
-//!                  -> reads:  answered under one read guard, or queued behind this connection's
-//!                             own unanswered writes          (locals.rs)
+//!                  -> reads:  answered under one read guard (locals.rs), or by the engine if
+//!                             writes of this connection are unanswered
 //! outbox (replies, events, filled by the engine) -> output -> socket
 //! ```
 //!
@@ -17,7 +17,6 @@ mod frames;
 mod handshake;
 mod locals;
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -33,7 +32,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use self::locals::{Cursor, Local};
 use crate::outbox::{Outbox, Parcel};
 use crate::state::{Input, Phase, Server};
 use crate::wake::Wake;
@@ -128,9 +126,6 @@ struct Connection<'a> {
     output: Vec<u8>,
     written: usize,
     parcel: Parcel,
-    cursor: Cursor,
-    /// Requests answered here that wait for replies to earlier writes.
-    locals: VecDeque<Local>,
     /// Requests handed to the engine, and replies to them that came back.
     submitted: u64,
     replied: u64,
@@ -160,8 +155,6 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         output: Vec::new(),
         written: 0,
         parcel: Parcel::default(),
-        cursor: Cursor::default(),
-        locals: VecDeque::new(),
         submitted: 0,
         replied: 0,
         inputs: Vec::new(),
@@ -203,15 +196,17 @@ impl Connection<'_> {
             if self.poll_write(cx).is_err() {
                 self.end = Some(End::Abort);
             }
-            if (self.stalled || self.is_held_back()) && !self.is_output_full() {
-                // The client has read: what waited for that goes on.
+            if self.stalled && !self.is_output_full() {
+                // The client has read: what waited for that goes on. Whatever comes of it is
+                // looked at in the next round, which also asks to be woken again.
+                let before = self.output.len();
                 self.collect();
                 self.resume();
-                busy = !self.output.is_empty();
+                busy |= self.output.len() != before;
             }
             match self.end {
                 Some(End::Abort) => return Poll::Ready(End::Abort),
-                Some(End::Flush) if self.output.is_empty() && self.locals.is_empty() => {
+                Some(End::Flush) if self.output.is_empty() && self.unanswered() == 0 => {
                     return Poll::Ready(End::Flush);
                 }
                 _ => {}
@@ -364,7 +359,6 @@ impl Connection<'_> {
     fn trim(&mut self) {
         self.input.shrink_to_fit();
         self.output.shrink_to_fit();
-        self.locals.shrink_to_fit();
         self.inputs.shrink_to_fit();
         self.parcel = Parcel::default();
         self.shared.outbox.trim();

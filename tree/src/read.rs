@@ -126,12 +126,14 @@ fn serve(
             }
         }
         Request::AddWatch { path, mode } => {
-            let path = path.as_deref().ok_or(ErrorCode::MarshallingError)?;
             let modes = match mode {
                 AddWatchMode::Persistent => WatchModes::PERSISTENT,
                 AddWatchMode::PersistentRecursive => WatchModes::RECURSIVE,
             };
-            watches.with(|table| table.add(context.watcher, path, modes));
+            // A watch on no path is accepted, and never fires.
+            if let Some(path) = path.as_deref() {
+                watches.with(|table| table.add(context.watcher, path, modes));
+            }
             // Without this number the Java client takes the connection for broken.
             Writer::new(out).i32(0);
         }
