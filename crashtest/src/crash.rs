@@ -67,6 +67,26 @@ const LOAD_MAX: Duration = Duration::from_secs(60);
 /// Before the last lines of a server's log.
 const LOG_ENDS: &str = "its log ends";
 
+/// What kind of promise was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// What was answered is lost, or what is left never was.
+    State,
+    /// The server does not start again.
+    Start,
+    /// Something else, which the text says.
+    Other,
+}
+
+/// What a server did that it must not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// What kind of promise was broken.
+    pub kind: Kind,
+    /// What was seen, with the last lines of the server's log.
+    pub text: String,
+}
+
 /// What a run found.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -86,8 +106,8 @@ pub struct Outcome {
     pub clean_stops: usize,
     /// The longest time from the start of the process to serving.
     pub start_longest: Duration,
-    /// What the server did that it must not do. The run ends with the first one.
-    pub violation: Option<String>,
+    /// The run ends with the first one.
+    pub violation: Option<Violation>,
 }
 
 /// Why a run could not go on; a violation is no such reason.
@@ -117,7 +137,7 @@ struct Store {
 
 /// Either a violation or a reason to stop.
 enum Stop {
-    Violation(String),
+    Violation(Kind, String),
     Error(CrashError),
 }
 
@@ -133,9 +153,13 @@ impl From<poll::Elapsed> for Stop {
     }
 }
 
+fn misbehaved(text: impl Into<String>) -> Stop {
+    Stop::Violation(Kind::Other, text.into())
+}
+
 /// An error of a client whose server should be well.
 fn violation(doing: &str, error: &ClientError) -> Stop {
-    Stop::Violation(format!("{doing}: {}", look::describe(error)))
+    misbehaved(format!("{doing}: {}", look::describe(error)))
 }
 
 /// Runs `plan` on servers made by `make`, each on a directory of its own below `directory`.
@@ -145,7 +169,7 @@ fn violation(doing: &str, error: &ClientError) -> Stop {
 pub fn run(
     plan: &Plan,
     directory: &Path,
-    make: impl Fn(&Path, u64) -> io::Result<Server>,
+    mut make: impl FnMut(&Path, u64) -> io::Result<Server>,
 ) -> Result<Outcome, CrashError> {
     let mut random = Random::new(plan.seed);
     let mut outcome = Outcome {
@@ -173,13 +197,14 @@ pub fn run(
         };
         match crash.run(kills) {
             Ok(()) => {}
-            Err(Stop::Violation(text)) => {
+            Err(Stop::Violation(kind, text)) => {
                 // Where the server ended by itself, its log is in the text already.
                 let log = crash.store.server.log_tail();
-                outcome.violation = Some(match text.contains(LOG_ENDS) {
+                let text = match text.contains(LOG_ENDS) {
                     true => text,
                     false => format!("{text}; {LOG_ENDS}:\n{log}"),
-                });
+                };
+                outcome.violation = Some(Violation { kind, text });
             }
             Err(Stop::Error(error)) => return Err(error),
         }
@@ -226,7 +251,7 @@ impl Crash<'_> {
         // Not starting on a directory that only a kill has touched is the server's fault.
         running
             .wait_serving(self.plan.start_max)
-            .map_err(|error| Stop::Violation(format!("starting again: {error}")))?;
+            .map_err(|error| Stop::Violation(Kind::Start, format!("starting again: {error}")))?;
         self.outcome.start_longest = self.outcome.start_longest.max(started.elapsed());
         Ok(running)
     }
@@ -245,7 +270,7 @@ impl Crash<'_> {
             },
         )?;
         if let Some(status) = ended {
-            return Err(Stop::Violation(format!(
+            return Err(misbehaved(format!(
                 "the server ended while starting: {status:?}"
             )));
         }
@@ -329,14 +354,14 @@ impl Crash<'_> {
     fn take_gained(&mut self, gained: Vec<Gained>) -> Result<(), Stop> {
         for gained in gained {
             if let Some(text) = gained.violation {
-                return Err(Stop::Violation(text));
+                return Err(misbehaved(text));
             }
             for numbered in gained.numbered {
                 match look::sequence_number(&numbered.path) {
                     Some(number) => self.take_number(number, numbered.key)?,
                     None => {
                         let text = format!("{:?} is no name of a sequential node", numbered.path);
-                        return Err(Stop::Violation(text));
+                        return Err(misbehaved(text));
                     }
                 }
             }
@@ -349,12 +374,12 @@ impl Crash<'_> {
         match self.store.numbers.get(&number) {
             Some(other) if *other != key => {
                 let text = format!("number {number} was given to {other}, then to {key}");
-                Err(Stop::Violation(text))
+                Err(misbehaved(text))
             }
             Some(_) => Ok(()),
             None if self.store.number_floor.is_some_and(|floor| number <= floor) => {
                 let text = format!("{key} got number {number}, below one of an earlier round");
-                Err(Stop::Violation(text))
+                Err(misbehaved(text))
             }
             None => {
                 self.store.numbers.insert(number, key);
@@ -366,22 +391,30 @@ impl Crash<'_> {
     /// Looks at everything on the restarted server.
     fn judge(&mut self, running: &Running) -> Result<(), Stop> {
         let address = running.address();
-        let victim = self.random.below(self.store.histories.len());
-        match look::refuses_wrong_password(address, &self.store.histories[victim]) {
-            Ok(true) => {}
-            Ok(false) => return Err(Stop::Violation("a wrong password was accepted".to_owned())),
-            Err(error) => return Err(violation("offering a wrong password", &error)),
-        }
         let mut alive = BTreeMap::new();
         for (number, history) in self.store.histories.iter().enumerate() {
             match look::reattach(address, history) {
                 Ok(Reattached::Alive(client)) => drop(alive.insert(number, *client)),
                 Ok(Reattached::Refused) => {}
+                // So it refuses a client that has seen more than it has.
+                Err(ClientError::Closed) => {
+                    let text = format!(
+                        "the server is behind {}, which session {number} has seen",
+                        history.last_zxid
+                    );
+                    return Err(Stop::Violation(Kind::State, text));
+                }
                 Err(error) => {
                     let doing = format!("taking up session {number} again");
                     return Err(violation(&doing, &error));
                 }
             }
+        }
+        let victim = self.random.below(self.store.histories.len());
+        match look::refuses_wrong_password(address, &self.store.histories[victim]) {
+            Ok(true) => {}
+            Ok(false) => return Err(misbehaved("a wrong password was accepted".to_owned())),
+            Err(error) => return Err(violation("offering a wrong password", &error)),
         }
         let mut reader = self.connect(running, &ConnectOptions::default())?;
         let mut nodes = look::read(&mut reader, &self.store.histories)
@@ -392,12 +425,14 @@ impl Crash<'_> {
             .map_err(|error| violation("ending a session", &error))?;
         if !nodes.strays.is_empty() {
             let text = format!("nodes that nobody made: {}", nodes.strays.join(", "));
-            return Err(Stop::Violation(text));
+            return Err(misbehaved(text));
         }
         for (number, history) in self.store.histories.iter_mut().enumerate() {
             let observed = look::observed(&mut nodes, number, alive.contains_key(&number));
             let pending = history.pending.len();
-            let kept = history.judge(&observed).map_err(Stop::Violation)?;
+            let kept = history
+                .judge(&observed)
+                .map_err(|text| Stop::Violation(Kind::State, text))?;
             self.outcome.unanswered_kept += kept as u64;
             self.outcome.unanswered_lost += (pending - kept) as u64;
             self.store.highest = self.store.highest.max(history.last_zxid);
@@ -439,13 +474,13 @@ impl Crash<'_> {
         let status = running.terminate(Duration::from_secs(20))?;
         // Apache's process ends by the signal; ours ends by itself.
         if self.plan.has_digest && !status.success() {
-            return Err(Stop::Violation(format!("a clean stop ended with {status}")));
+            return Err(misbehaved(format!("a clean stop ended with {status}")));
         }
         let running = self.start()?;
         let after = self.digest(&running)?;
         if before != after {
             let text = format!("stopped cleanly with {before:?}, came back with {after:?}");
-            return Err(Stop::Violation(text));
+            return Err(misbehaved(text));
         }
         self.outcome.clean_stops += usize::from(before.is_some());
         self.judge(&running)?;
@@ -462,7 +497,7 @@ impl Crash<'_> {
         let mut figures = mntr(running.address(), Duration::from_secs(20))?;
         let mut take = |key: &str| {
             let text = format!("mntr does not tell {key}");
-            figures.remove(key).ok_or(Stop::Violation(text))
+            figures.remove(key).ok_or(misbehaved(text))
         };
         Ok(Some((
             take("zk_tree_digest")?,
@@ -492,7 +527,7 @@ fn kill_at(
     // An error here: it had ended by itself.
     running
         .kill()
-        .map_err(|error| Stop::Violation(error.to_string()))?;
+        .map_err(|error| misbehaved(error.to_string()))?;
     if answered < kill_after {
         let why = if over {
             "all connections were closed"
@@ -500,7 +535,7 @@ fn kill_at(
             "time was up"
         };
         let text = format!("under load {why} after {answered} of {kill_after} answers");
-        return Err(Stop::Violation(text));
+        return Err(misbehaved(text));
     }
     Ok(())
 }
