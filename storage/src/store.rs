@@ -48,7 +48,7 @@ struct Inner {
     shared: Arc<LogShared>,
     state: Mutex<State>,
     // Last, so that it is dropped last.
-    _locks: Vec<Box<dyn LockGuard>>,
+    locks: Arc<Vec<Box<dyn LockGuard>>>,
 }
 
 #[derive(Debug, Default)]
@@ -141,7 +141,7 @@ impl Store {
                 snapshots,
                 shared,
                 state: Mutex::new(state),
-                _locks: locks,
+                locks: Arc::new(locks),
             }),
         })
     }
@@ -1037,6 +1037,7 @@ impl Inner {
             link: position.link,
             zxid: position.zxid,
             maintainer,
+            locks: Arc::clone(&self.locks),
         })?;
         if position.zxid < ended.after {
             // The snapshot is ahead of the log: the log restarts above it, and says so.

@@ -28,7 +28,9 @@ use super::read::{LogShared, SegmentEntry};
 use super::segment::{Frame, header_blocks};
 use super::{Appended, Durable, Marks, SpaceLow, TruncateReason};
 use crate::error::{Result, StorageError};
-use crate::io::{Action, AlignedBuf, Completion, Disk, File, Operation, Queue, QueueKind, Waker};
+use crate::io::{
+    Action, AlignedBuf, Completion, Disk, File, LockGuard, Operation, Queue, QueueKind, Waker,
+};
 use crate::meta::{MetaFile, MetaFlags};
 use crate::options::{Backend, StoreOptions};
 use crate::stats::LogStats;
@@ -107,6 +109,7 @@ pub(crate) struct Start {
     pub(crate) link: Link,
     pub(crate) zxid: Zxid,
     pub(crate) maintainer: Maintainer,
+    pub(crate) locks: Arc<Vec<Box<dyn LockGuard>>>,
 }
 
 /// The log, open for writing. One owner, who may be any thread at a time.
@@ -153,6 +156,9 @@ pub struct Log {
     store: [u8; 16],
     incarnation: u32,
     poisoned: Option<Arc<str>>,
+    /// While the log can write, nobody else may open the directory. Last, so that the queue and the
+    /// maintainer are gone before.
+    _locks: Arc<Vec<Box<dyn LockGuard>>>,
 }
 
 struct WakerBox(Waker);
@@ -176,6 +182,7 @@ impl Log {
             link,
             zxid,
             maintainer,
+            locks,
         } = start;
         // The measurement writes zeros to a blank block: the next one, or none if the segment is full.
         let block = active.next_block.min(active.blocks.saturating_sub(1));
@@ -231,6 +238,7 @@ impl Log {
             store,
             incarnation,
             poisoned: None,
+            _locks: locks,
         };
         log.want_spare();
         Ok(log)
