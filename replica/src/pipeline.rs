@@ -570,22 +570,19 @@ impl Replica {
         let prep = &mut self.prep;
         let (place, (prepared, waiter)) =
             self.batches.append(|record| encode(prep, &context, record));
-        if prepared.err == ErrorCode::MarshallingError && prepared.kind == OpCode::Error {
-            // Bytes that are no request take no zxid; a multi has taken one by the time it fails.
-            if let Waiter::Reply {
+        if prepared.unparsable
+            && let Waiter::Reply {
                 conn,
                 xid,
-                op,
                 received_us,
+                ..
             } = waiter
-                && op != OpCode::Multi
-            {
-                self.batches.undo(place);
-                let mut frame = Vec::new();
-                replies::encode_read(&mut frame, xid, self.last_proposed, |_| prepared.err);
-                self.answer_in_order(conn, received_us, frame);
-                return prepared;
-            }
+        {
+            self.batches.undo(place);
+            let mut frame = Vec::new();
+            replies::encode_read(&mut frame, xid, self.last_proposed, |_| prepared.err);
+            self.answer_in_order(conn, received_us, frame);
+            return prepared;
         }
         self.last_proposed = zxid;
         let record = self.batches.record(place);

@@ -81,6 +81,31 @@ impl<'a> MultiRequest<'a> {
         })
     }
 
+    /// Whether the first thing wrong with the bytes of a multi is a create with a null ACL list. Apache's server
+    /// trips over that one earlier than over anything else.
+    pub fn has_null_acl(body: &'a [u8]) -> bool {
+        let mut reader = Reader::new(body);
+        loop {
+            let op = match MultiHeader::decode(&mut reader) {
+                Ok(header) if !header.done => OpCode::from_i32(header.kind),
+                _ => return false,
+            };
+            let part = match op {
+                Some(OpCode::Multi | OpCode::MultiRead) | None => return false,
+                Some(op) => Request::read(op, &mut reader),
+            };
+            match part {
+                Ok(
+                    Request::Create(create)
+                    | Request::Create2(create)
+                    | Request::CreateContainer(create),
+                ) if create.acl.is_null() => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
     fn decode_where(
         reader: &mut Reader<'a>,
         accepts: impl Fn(OpCode, &Request<'a>) -> bool,

@@ -19,8 +19,8 @@ mod session;
 
 use ironkeeper_proto::txn::{DIGEST_BYTES, DIGEST_VERSION, HEADER_BYTES};
 use ironkeeper_proto::{
-    AclList, AclListBuf, ErrorCode, OpCode, Perms, Record as _, Request, SessionId, Txn, TxnDigest,
-    TxnHeader, Writer, Xid, Zxid, encode_record,
+    AclList, AclListBuf, ErrorCode, MultiRequest, OpCode, Perms, Record as _, Request, SessionId,
+    Txn, TxnDigest, TxnHeader, Writer, Xid, Zxid, encode_record,
 };
 
 use crate::Tree;
@@ -102,6 +102,8 @@ pub struct Prepared {
     pub err: ErrorCode,
     /// Of a multi: the error of the part that failed. (-118 there closes the connection, like at top level.)
     pub multi_err: ErrorCode,
+    /// The bytes are no such request at all: no zxid is taken, and the record is to be dropped.
+    pub unparsable: bool,
 }
 
 /// Validates write requests. One for a leader or a standalone server, for as long as it is one.
@@ -158,7 +160,13 @@ impl Prep {
         self.catch_up(tree);
         let start = record.len();
         let Ok(request) = Request::decode(op, body) else {
-            return refuse(context, ErrorCode::MarshallingError, start, record);
+            // Apache numbers a multi before it reads its parts, unless a list of it is null.
+            let unparsable = op != OpCode::Multi || MultiRequest::has_null_acl(body);
+            let refused = refuse(context, ErrorCode::MarshallingError, start, record);
+            return Prepared {
+                unparsable,
+                ..refused
+            };
         };
         record.resize(start + HEADER_BYTES, 0);
         let result = match &request {
@@ -227,6 +235,7 @@ impl Prep {
             kind,
             err: ErrorCode::Ok,
             multi_err: ErrorCode::Ok,
+            unparsable: false,
         }
     }
 
@@ -305,5 +314,6 @@ fn refuse(
         kind: OpCode::Error,
         err: code,
         multi_err: ErrorCode::Ok,
+        unparsable: false,
     }
 }
