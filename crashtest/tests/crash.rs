@@ -66,7 +66,11 @@ fn run(
     let mut logs = Vec::new();
     let make = |directory: &Path, seed: u64| {
         // Frequent snapshots, so that kills meet them too; both homes of the commit engine.
-        let home = if seed.is_multiple_of(2) { "task" } else { "thread" };
+        let home = if seed.is_multiple_of(2) {
+            "task"
+        } else {
+            "thread"
+        };
         let server = Server::new(Program::Binary(program.to_owned()), directory)?
             .with_config("snapCount", 2_000)
             .with_config("ironkeeper.segmentBytes", segment_bytes)

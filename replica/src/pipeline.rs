@@ -511,7 +511,7 @@ impl Replica {
             decode_record(record).expect("a record that this replica encoded itself");
         let rules = &self.options.prep.acl;
         let mut events = Events {
-            zxid: zxid,
+            zxid,
             rules,
             watches,
             out,

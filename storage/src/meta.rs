@@ -239,9 +239,11 @@ impl MetaFile {
         let file = disk
             .open(&path, access, Caching::DirectDurable)
             .map_err(|error| StorageError::io("open", &path, error))?;
-        // Never believe pages that an earlier, failed process left in the cache.
-        file.drop_cache()
-            .map_err(|error| StorageError::io("read", &path, error))?;
+        if repair {
+            // Its owner never believes pages that an earlier, failed process left in the cache.
+            file.drop_cache()
+                .map_err(|error| StorageError::io("read", &path, error))?;
+        }
         let mut copies = [Err(Fault::Bad("unread")), Err(Fault::Bad("unread"))];
         for (copy, slot) in (0u64..).zip(copies.iter_mut()) {
             // Each copy is read by itself: an unreadable sector in one says nothing of the other.

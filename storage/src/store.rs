@@ -405,6 +405,11 @@ fn open_segments(disk: &dyn Disk, layout: &Layout, meta: &Meta) -> Result<State>
     let mut state = State::default();
     let mut found = BTreeMap::new();
     for (number, path) in files {
+        // Where reads are not direct: nobody may believe pages that a failed process left in the
+        // cache. Only the owner does this, before the first read: it syncs what is dirty.
+        disk.open(&path, Access::Read, Caching::Direct)
+            .and_then(|file| file.drop_cache())
+            .map_err(|error| StorageError::io("read", &path, error))?;
         match read_headers(disk, &path)? {
             Headers::Spare if number > meta.segment_high => state.blank.push((number, path)),
             headers => {

@@ -114,13 +114,13 @@ fn serve(
         Request::WhoAmI => who_am_i(context, out),
         Request::MultiRead(multi) => multi_read(tree, context, multi, out),
         Request::CheckWatches { path, kind } => {
-            let path = path.as_deref().ok_or(ErrorCode::NoWatcher)?;
+            let path = path.as_deref().unwrap_or_default();
             if !watches.with(|table| table.contains(context.watcher, path, *kind)) {
                 return Err(ErrorCode::NoWatcher);
             }
         }
         Request::RemoveWatches { path, kind } => {
-            let path = path.as_deref().ok_or(ErrorCode::NoWatcher)?;
+            let path = path.as_deref().unwrap_or_default();
             if !watches.with(|table| table.remove(context.watcher, path, *kind)) {
                 return Err(ErrorCode::NoWatcher);
             }
@@ -130,10 +130,9 @@ fn serve(
                 AddWatchMode::Persistent => WatchModes::PERSISTENT,
                 AddWatchMode::PersistentRecursive => WatchModes::RECURSIVE,
             };
-            // A watch on no path is accepted, and never fires.
-            if let Some(path) = path.as_deref() {
-                watches.with(|table| table.add(context.watcher, path, modes));
-            }
+            // A watch on no path is accepted, and can be asked for and removed by no path.
+            let path = path.as_deref().unwrap_or_default();
+            watches.with(|table| table.add(context.watcher, path, modes));
             // Without this number the Java client takes the connection for broken.
             Writer::new(out).i32(0);
         }

@@ -831,9 +831,12 @@ impl File for SimFile {
     }
 
     fn drop_cache(&self) -> io::Result<()> {
+        if self.direct {
+            return Ok(());
+        }
         let mut world = self.world.lock();
+        self.flush(&mut world)?;
         if let Some(inode) = world.inodes.get_mut(self.inode) {
-            inode.sync();
             inode.drop_cache();
         }
         Ok(())

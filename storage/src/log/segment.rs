@@ -40,9 +40,6 @@ impl Window {
         let file = disk
             .open(path, Access::Read, Caching::Direct)
             .map_err(|error| StorageError::io("open", path, error))?;
-        // Where reads are not direct: never believe pages that a failed process left behind.
-        file.drop_cache()
-            .map_err(|error| StorageError::io("read", path, error))?;
         let len = file
             .len()
             .map_err(|error| StorageError::io("read", path, error))?;

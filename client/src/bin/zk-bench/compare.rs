@@ -175,7 +175,7 @@ impl Comparison {
                     )
                 });
                 println!(
-                    "| {name} | {} | {:.0} (±{:.0} %) | {:.0} | {:.0} | {:.2} | {ratio} |",
+                    "| {name} | {} | {:.0} (+-{:.0} %) | {:.0} | {:.0} | {:.2} | {ratio} |",
                     contender.name, cell.rate, cell.spread_percent, cell.p50, cell.p99, cell.cpu
                 );
             }
