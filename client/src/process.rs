@@ -301,10 +301,7 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let ticks = cpu_ticks(&text)
         .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat does not read as expected")))?;
-    let per_second = rustix::param::clock_ticks_per_second();
-    Ok(Duration::from_nanos(
-        ticks.saturating_mul(1_000_000_000 / per_second),
-    ))
+    Ok(ticks_to_time(ticks))
 }
 
 /// Fields 14 and 15 of `/proc/PID/stat`, counted behind the parenthesis that ends the name: the
@@ -315,6 +312,36 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
+}
+
+/// Time that all processors of this machine have been busy since its start, whoever kept them so.
+///
+/// # Errors
+/// `/proc` does not read as expected.
+pub fn machine_cpu_time() -> io::Result<Duration> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let ticks = busy_ticks(&text)
+        .ok_or_else(|| io::Error::other("/proc/stat does not read as expected"))?;
+    Ok(ticks_to_time(ticks))
+}
+
+/// Of the first line: user, nice, system, idle, iowait, irq, softirq, steal; all but idle and
+/// iowait.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?;
+    let fields = fields.split_ascii_whitespace().take(8);
+    let ticks: Vec<u64> = fields
+        .map(|field| field.parse().ok())
+        .collect::<Option<_>>()?;
+    let [user, nice, system, _, _, irq, softirq, steal] = ticks[..] else {
+        return None;
+    };
+    Some(user + nice + system + irq + softirq + steal)
+}
+
+fn ticks_to_time(ticks: u64) -> Duration {
+    let per_second = rustix::param::clock_ticks_per_second();
+    Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / per_second))
 }
 
 /// A loopback address whose port was free a moment ago.
@@ -377,6 +404,16 @@ mod tests {
         let stat = "7 (a) (b c) S 1 2 3 4 5 6 7 8 9 10 41 1 13 14 15";
         assert_eq!(cpu_ticks(stat), Some(42));
         assert_eq!(cpu_ticks("7 (a) S 1 2 3"), None);
+    }
+
+    #[test]
+    fn busy_ticks_leave_out_idle_and_iowait() {
+        assert_eq!(
+            busy_ticks("cpu  1 2 3 1000 2000 4 5 6 7 8\ncpu0 9"),
+            Some(21)
+        );
+        assert_eq!(busy_ticks("cpu  1 2 3"), None);
+        assert!(machine_cpu_time().unwrap() > Duration::ZERO);
     }
 
     #[test]

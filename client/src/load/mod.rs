@@ -21,7 +21,7 @@ use ironkeeper_proto::ErrorCode;
 
 use crate::client::{Client, ConnectOptions};
 use crate::error::ClientError;
-use crate::process::cpu_time;
+use crate::process::{cpu_time, machine_cpu_time};
 
 /// What ends the measured part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,8 @@ pub struct Report {
     pub server_cpu: Option<Duration>,
     /// CPU that this process spent in the measured part.
     pub client_cpu: Duration,
+    /// CPU that all processors of this machine spent in the measured part.
+    pub machine_cpu: Duration,
 }
 
 impl Report {
@@ -105,6 +107,15 @@ impl Report {
     pub fn server_cpu_us(&self) -> Option<f64> {
         let cpu = self.server_cpu?;
         Some(cpu.as_secs_f64() * 1e6 / self.operations as f64)
+    }
+
+    /// Of the machine's processors, the part that neither the server nor this process used:
+    /// neighbours, and the kernel's own threads. Where it is large the figures say little.
+    #[must_use]
+    pub fn foreign_cpu_part(&self, cores: usize) -> f64 {
+        let own = self.client_cpu + self.server_cpu.unwrap_or_default();
+        self.machine_cpu.saturating_sub(own).as_secs_f64()
+            / (self.elapsed.as_secs_f64() * cores as f64)
     }
 
     /// A quantile in microseconds of the writes, or of the reads where nothing was written.
@@ -253,10 +264,11 @@ pub fn run(plan: &Plan, server_pid: Option<u32>) -> Result<Report, LoadError> {
             writes: worker::latencies(),
             reads: worker::latencies(),
             server_cpu: cpu_end
-                .1
-                .zip(cpu_start.1)
+                .server
+                .zip(cpu_start.server)
                 .map(|(end, start)| end.saturating_sub(start)),
-            client_cpu: cpu_end.0.saturating_sub(cpu_start.0),
+            client_cpu: cpu_end.client.saturating_sub(cpu_start.client),
+            machine_cpu: cpu_end.machine.saturating_sub(cpu_start.machine),
         };
         let mut failure = None;
         for handle in handles {
@@ -273,10 +285,17 @@ pub fn run(plan: &Plan, server_pid: Option<u32>) -> Result<Report, LoadError> {
     })
 }
 
-/// CPU of this process and of the server's.
-fn cpu_sample(server_pid: Option<u32>) -> io::Result<(Duration, Option<Duration>)> {
-    Ok((
-        cpu_time(std::process::id())?,
-        server_pid.map(cpu_time).transpose()?,
-    ))
+/// CPU spent so far.
+struct CpuSample {
+    client: Duration,
+    server: Option<Duration>,
+    machine: Duration,
+}
+
+fn cpu_sample(server_pid: Option<u32>) -> io::Result<CpuSample> {
+    Ok(CpuSample {
+        client: cpu_time(std::process::id())?,
+        server: server_pid.map(cpu_time).transpose()?,
+        machine: machine_cpu_time()?,
+    })
 }

@@ -9,8 +9,7 @@ use ironkeeper_client::process::{Program, Running, Server, apache_jars, workspac
 
 use crate::{Arguments, chain, machine};
 
-/// What is measured: name, sessions, depth, percentage of writes.
-const ROWS: [(&str, usize, usize, u8); 7] = [
+const ROWS: [Row; 7] = [
     ("write 1x1", 1, 1, 100),
     ("write 8x1", 8, 1, 100),
     ("write 128x1", 128, 1, 100),
@@ -35,7 +34,13 @@ pub(crate) struct Comparison {
     directory: PathBuf,
     rounds: usize,
     seconds: Duration,
+    rows: Vec<Row>,
+    /// Further lines of the other server's `zoo.cfg`.
+    config: Vec<(String, String)>,
 }
+
+/// What is measured: name, sessions, depth, percentage of writes.
+type Row = (&'static str, usize, usize, u8);
 
 /// Reads the arguments and finds the programs.
 pub(crate) fn prepare(arguments: &[String]) -> Result<Comparison, String> {
@@ -47,6 +52,8 @@ pub(crate) fn prepare(arguments: &[String]) -> Result<Comparison, String> {
         "rounds",
         "seconds",
         "only",
+        "rows",
+        "config",
     ];
     let arguments = Arguments::parse(arguments, &known)?;
     let root = workspace_root();
@@ -79,7 +86,21 @@ pub(crate) fn prepare(arguments: &[String]) -> Result<Comparison, String> {
         }
         add("Ironkeeper", Program::Binary(binary));
     }
+    let wanted = arguments.text("rows").unwrap_or_default();
+    let rows: Vec<Row> = ROWS
+        .into_iter()
+        .filter(|(name, ..)| name.contains(wanted))
+        .collect();
+    if rows.is_empty() {
+        return Err(format!("no row's name contains {wanted:?}"));
+    }
+    let config = arguments.all("config").map(|line| {
+        let (key, value) = line.split_once('=').ok_or("--config takes KEY=VALUE")?;
+        Ok((key.to_owned(), value.to_owned()))
+    });
     Ok(Comparison {
+        rows,
+        config: config.collect::<Result<_, String>>()?,
         contenders,
         directory: path("directory", root.join("target/compare")),
         rounds: arguments.number("rounds", 2)?,
@@ -111,15 +132,18 @@ impl Comparison {
         let directory = self
             .directory
             .join(format!("{}-{index}-{round}", std::process::id()));
-        let server = Server::new(contender.program.clone(), &directory)
+        let mut server = Server::new(contender.program.clone(), &directory)
             .map_err(|error| error.to_string())?;
+        if matches!(contender.program, Program::Binary(_)) {
+            server.config.clone_from(&self.config);
+        }
         let running = server
             .start_and_wait(START_MAX)
             .map_err(|error| error.to_string())?;
         eprintln!("round {} of {}: {}", round + 1, self.rounds, contender.name);
         warm(&running)?;
         let mut reports = Vec::new();
-        for (name, sessions, depth, write_percent) in ROWS {
+        for &(name, sessions, depth, write_percent) in &self.rows {
             let plan = Plan {
                 sessions,
                 depth,
@@ -130,7 +154,12 @@ impl Comparison {
             };
             let report = load::run(&plan, Some(running.pid()))
                 .map_err(|error| format!("{} {name}: {}", contender.name, chain(&error)))?;
-            eprintln!("  {name:<12} {:>9.0} op/s", report.rate());
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            eprintln!(
+                "  {name:<12} {:>9.0} op/s, others' CPU {:.0} %",
+                report.rate(),
+                report.foreign_cpu_part(cores) * 100.0
+            );
             reports.push(report);
         }
         running
@@ -152,15 +181,16 @@ impl Comparison {
         println!(
             "- mean of {} rounds (spread: half of the difference between the extremes), \
              order reversed every other round, {:.1} s a row, values of 100 B; \
-             sessions x requests outstanding in each\n",
+             sessions x requests outstanding in each\n\
+             - others' CPU: part of all cores used by neither server nor generator\n",
             self.rounds,
             self.seconds.as_secs_f64()
         );
         println!(
-            "| row | server | op/s | p50 us | p99 us | server CPU us/op | op/s, CPU to Apache |"
+            "| row | server | op/s | p50 us | p99 us | server CPU us/op | op/s, CPU to the first | others' CPU |"
         );
-        println!("|---|---|---|---|---|---|---|");
-        for (row, (name, ..)) in ROWS.iter().enumerate() {
+        println!("|---|---|---|---|---|---|---|---|");
+        for (row, (name, ..)) in self.rows.iter().enumerate() {
             let first = self
                 .contenders
                 .first()
@@ -175,8 +205,14 @@ impl Comparison {
                     )
                 });
                 println!(
-                    "| {name} | {} | {:.0} (+-{:.0} %) | {:.0} | {:.0} | {:.2} | {ratio} |",
-                    contender.name, cell.rate, cell.spread_percent, cell.p50, cell.p99, cell.cpu
+                    "| {name} | {} | {:.0} (+-{:.0} %) | {:.0} | {:.0} | {:.2} | {ratio} | {:.0} % |",
+                    contender.name,
+                    cell.rate,
+                    cell.spread_percent,
+                    cell.p50,
+                    cell.p99,
+                    cell.cpu,
+                    cell.foreign_percent
                 );
             }
         }
@@ -190,6 +226,7 @@ struct Cell {
     p50: f64,
     p99: f64,
     cpu: f64,
+    foreign_percent: f64,
 }
 
 impl Cell {
@@ -207,12 +244,14 @@ impl Cell {
             (low.min(rate), high.max(rate))
         });
         let rate = mean(&Report::rate);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             rate,
             spread_percent: (high - low) / 2.0 / rate * 100.0,
             p50: mean(&|report| report.quantile_us(0.5)),
             p99: mean(&|report| report.quantile_us(0.99)),
             cpu: mean(&|report| report.server_cpu_us().unwrap_or(f64::NAN)),
+            foreign_percent: mean(&|report| report.foreign_cpu_part(cores) * 100.0),
         }
     }
 }

@@ -33,6 +33,8 @@ usage:
       --rounds N       rounds, every other one in reversed order (2)
       --seconds S      measured part of each row (2)
       --only NAME      apache or ironkeeper alone
+      --rows TEXT      only the rows whose name contains it
+      --config K=V     a line of the other server's zoo.cfg; may be given again
 
 examples:
   zk-bench load 127.0.0.1:2181 --sessions 64 --depth 16 --seconds 5
@@ -68,6 +70,13 @@ impl Arguments {
             .iter()
             .rev()
             .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(known, _)| known == name)
             .map(|(_, value)| value.as_str())
     }
 
