@@ -185,14 +185,12 @@ fn a_log_without_a_next_segment_waits() {
     disk.set_capacity(Some(64 << 10));
     let mut zxid = 0;
     let mut acked = 0;
-    loop {
-        match log
-            .append(Zxid(zxid + 1), &record(Zxid(zxid + 1), 900))
-            .unwrap()
-        {
-            Appended::Staged => zxid += 1,
-            Appended::Full => break,
-        }
+    while log
+        .append(Zxid(zxid + 1), &record(Zxid(zxid + 1), 900))
+        .unwrap()
+        == Appended::Staged
+    {
+        zxid += 1;
         log.submit(marks(Zxid(acked))).unwrap();
         while let Some(durable) = log.poll().unwrap() {
             acked = durable.last_zxid.0;
