@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 
 use crate::connection::Shared;
 use crate::home::Mailboxes;
-use crate::outbox::{Handshake, Kind};
+use crate::outbox::{Handshake, OpenOutbox, Parcel};
 use crate::snapshots::Snapshots;
 use crate::state::{Input, Phase, Server};
 
@@ -194,12 +194,11 @@ impl Engine {
         if self.backlog.is_empty() {
             return false;
         }
-        self.server
-            .stats
-            .queue_records
-            .record(self.backlog.len() as u64);
+        let queued: usize = self.backlog.iter().map(Input::requests).sum();
+        self.server.stats.queue_records.record(queued as u64);
         let server = Arc::clone(&self.server);
         let tree = server.tree();
+        let now_us = server.now_us();
         let mut fed = false;
         while self.log.has_room() {
             let Some(input) = self.backlog.pop_front() else {
@@ -214,7 +213,7 @@ impl Engine {
                 } => {
                     let id = conn.id;
                     self.conns.insert(conn);
-                    let mut out = Outbound::new(&server, &self.conns, &mut self.touched);
+                    let mut out = Outbound::new(&server, &self.conns, &mut self.touched, now_us);
                     if session.is_none() && server.phase() == Phase::NoSpace {
                         out.abort(id);
                         continue;
@@ -229,14 +228,21 @@ impl Engine {
                         &mut out,
                     );
                 }
-                Input::Request(request) => {
-                    let mut out = Outbound::new(&server, &self.conns, &mut self.touched);
-                    if request.op.is_write() && server.phase() == Phase::NoSpace {
-                        out.discard(&request);
-                        continue;
+                Input::Requests(mut batch) => {
+                    let mut out = Outbound::new(&server, &self.conns, &mut self.touched, now_us);
+                    while self.log.has_room()
+                        && let Some(request) = batch.take()
+                    {
+                        if request.op.is_write() && server.phase() == Phase::NoSpace {
+                            out.discard(&request);
+                            continue;
+                        }
+                        self.replica
+                            .propose(now, &tree, &request, &mut self.log, &mut out);
                     }
-                    self.replica
-                        .propose(now, &tree, &request, &mut self.log, &mut out);
+                    if batch.left() > 0 {
+                        self.backlog.push_front(Input::Requests(batch));
+                    }
                 }
                 Input::Closed { conn, session } => {
                     self.conns.remove(conn);
@@ -295,9 +301,10 @@ impl Engine {
     /// their outboxes before the lock is let go.
     fn apply(&mut self) -> Result<(), EngineError> {
         while self.replica.has_committed() {
+            let now_us = self.server.now_us();
             let mut tree = self.server.tree_mut();
             let mut watches = self.server.watches.lock();
-            let mut out = Outbound::new(&self.server, &self.conns, &mut self.touched);
+            let mut out = Outbound::new(&self.server, &self.conns, &mut self.touched, now_us);
             self.replica
                 .apply(&mut tree, &mut watches, &mut out, APPLY_TXNS_MAX);
             if let Some(zxid) = self.replica.divergence() {
@@ -496,47 +503,107 @@ impl Conns {
 }
 
 /// The way out: outboxes of connections, which are woken once a step.
+///
+/// The outbox of the last reply stays open for the next one: replies come in runs, since requests
+/// come in batches.
 struct Outbound<'a> {
     server: &'a Server,
     conns: &'a Conns,
     touched: &'a mut Vec<Arc<Shared>>,
+    run: Option<Run<'a>>,
     now_us: u64,
 }
 
+/// Replies to one batch of requests.
+struct Run<'a> {
+    shared: &'a Arc<Shared>,
+    outbox: OpenOutbox<'a>,
+    received_us: u64,
+    replies: u64,
+}
+
 impl<'a> Outbound<'a> {
-    fn new(server: &'a Server, conns: &'a Conns, touched: &'a mut Vec<Arc<Shared>>) -> Self {
+    fn new(
+        server: &'a Server,
+        conns: &'a Conns,
+        touched: &'a mut Vec<Arc<Shared>>,
+        now_us: u64,
+    ) -> Self {
         Self {
             server,
             conns,
             touched,
-            now_us: server.now_us(),
+            run: None,
+            now_us,
         }
     }
 
-    fn touch(&mut self, shared: Option<&Arc<Shared>>, change: impl FnOnce(&Shared) -> bool) {
+    fn end_run(&mut self) {
+        if let Some(run) = self.run.take() {
+            if run.outbox.close() {
+                self.touched.push(Arc::clone(run.shared));
+            }
+            self.answered(run.received_us, run.replies);
+        }
+    }
+
+    /// Counts requests that are not outstanding any more.
+    fn answered(&self, received_us: u64, requests: u64) {
+        let stats = &self.server.stats;
+        let latency_us = self.now_us.saturating_sub(received_us);
+        stats.update_latency_us.record_n(latency_us, requests);
+        let requests = usize::try_from(requests).unwrap_or(usize::MAX);
+        stats.outstanding.fetch_sub(requests, Ordering::Relaxed);
+    }
+
+    fn change(&mut self, shared: Option<&Arc<Shared>>, change: impl FnOnce(&mut Parcel)) {
+        self.end_run();
         if let Some(shared) = shared
-            && change(shared)
+            && shared.outbox.with(change)
         {
             self.touched.push(Arc::clone(shared));
         }
     }
 }
 
+impl Drop for Outbound<'_> {
+    fn drop(&mut self) {
+        self.end_run();
+    }
+}
+
 impl Outlet for Outbound<'_> {
     fn reply(&mut self, conn: ConnId, received_us: u64, encode: impl FnOnce(&mut Vec<u8>)) {
-        let stats = &self.server.stats;
-        stats.outstanding.fetch_sub(1, Ordering::Relaxed);
-        stats
-            .update_latency_us
-            .record(self.now_us.saturating_sub(received_us));
-        self.touch(self.conns.get(conn), |shared| {
-            shared.outbox.push(Kind::Reply, encode)
-        });
+        let goes_on = self
+            .run
+            .as_ref()
+            .is_some_and(|run| run.shared.id == conn && run.received_us == received_us);
+        if !goes_on {
+            self.end_run();
+            let Some(shared) = self.conns.get(conn) else {
+                self.answered(received_us, 1);
+                return;
+            };
+            self.run = Some(Run {
+                shared,
+                outbox: shared.outbox.open(),
+                received_us,
+                replies: 0,
+            });
+        }
+        if let Some(run) = &mut self.run {
+            run.replies += 1;
+            run.outbox.change(|parcel| {
+                encode(&mut parcel.bytes);
+                parcel.replies += 1;
+            });
+        }
     }
 
     fn event(&mut self, watcher: WatcherId, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.touch(self.conns.watcher(watcher), |shared| {
-            shared.outbox.push(Kind::Event, encode)
+        self.change(self.conns.watcher(watcher), |parcel| {
+            encode(&mut parcel.bytes);
+            parcel.events += 1;
         });
     }
 
@@ -558,41 +625,28 @@ impl Outlet for Outbound<'_> {
             timeout_ms,
             heartbeat,
         };
-        self.handshake(conn, handshake);
+        self.change(self.conns.get(conn), |parcel| {
+            parcel.handshake = Some(handshake);
+        });
     }
 
     fn refused(&mut self, conn: ConnId) {
-        self.handshake(conn, Handshake::Refused);
+        self.change(self.conns.get(conn), |parcel| {
+            parcel.handshake = Some(Handshake::Refused);
+        });
     }
 
     fn close(&mut self, conn: ConnId) {
-        let shared = self.conns.get(conn);
-        self.touch(shared, |shared| {
-            shared.outbox.with(|parcel| parcel.close = true)
-        });
+        self.change(self.conns.get(conn), |parcel| parcel.close = true);
     }
 
     fn abort(&mut self, conn: ConnId) {
-        let shared = self.conns.get(conn);
-        self.touch(shared, |shared| {
-            shared.outbox.with(|parcel| parcel.abort = true)
-        });
+        self.change(self.conns.get(conn), |parcel| parcel.abort = true);
     }
 
-    fn discard(&mut self, request: &Request) {
-        self.server
-            .stats
-            .outstanding
-            .fetch_sub(1, Ordering::Relaxed);
+    fn discard(&mut self, request: &Request<'_>) {
+        let outstanding = &self.server.stats.outstanding;
+        outstanding.fetch_sub(1, Ordering::Relaxed);
         self.abort(request.conn);
-    }
-}
-
-impl Outbound<'_> {
-    fn handshake(&mut self, conn: ConnId, handshake: Handshake) {
-        let shared = self.conns.get(conn);
-        self.touch(shared, |s| {
-            s.outbox.with(|parcel| parcel.handshake = Some(handshake))
-        });
     }
 }

@@ -4,19 +4,10 @@
 //! against an empty one and writes. Events of a txn are in here before the tree's write lock is let
 //! go, so a reader that then takes the read guard finds every event that announces what it sees.
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use ironkeeper_proto::SessionId;
 use ironkeeper_replica::Heartbeat;
-
-/// What a stretch of outbox bytes is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The reply to the oldest unanswered request that went to the engine.
-    Reply,
-    /// A watch event.
-    Event,
-}
 
 /// How a handshake ended.
 #[derive(Clone, Debug)]
@@ -32,8 +23,10 @@ pub(crate) enum Handshake {
 /// The content of an [`Outbox`]; the connection keeps an emptied one to swap in.
 #[derive(Debug, Default)]
 pub(crate) struct Parcel {
+    /// Frames: replies to the oldest unanswered requests that went to the engine, and events.
     pub(crate) bytes: Vec<u8>,
-    pub(crate) marks: Vec<Kind>,
+    pub(crate) replies: u64,
+    pub(crate) events: u64,
     pub(crate) handshake: Option<Handshake>,
     /// No more will come: flush what is here, then close the connection.
     pub(crate) close: bool,
@@ -44,12 +37,13 @@ pub(crate) struct Parcel {
 
 impl Parcel {
     pub(crate) fn is_empty(&self) -> bool {
-        self.marks.is_empty() && self.handshake.is_none() && !self.close && !self.abort
+        self.bytes.is_empty() && self.handshake.is_none() && !self.close && !self.abort
     }
 
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.marks.clear();
+        self.replies = 0;
+        self.events = 0;
         // One huge reply must not pin its memory to the connection for ever.
         self.bytes.shrink_to(RETAINED_BYTES);
         self.handshake = None;
@@ -80,25 +74,17 @@ impl Outbox {
 
     /// Changes the parcel. Returns true when the connection has to be woken for it.
     pub(crate) fn with(&self, change: impl FnOnce(&mut Parcel)) -> bool {
-        let mut parcel = self.parcel.lock();
-        if parcel.abort {
-            return false;
-        }
-        change(&mut parcel);
-        if parcel.bytes.len() > self.bytes_max {
-            parcel.bytes = Vec::new();
-            parcel.marks = Vec::new();
-            parcel.abort = true;
-        }
-        !std::mem::replace(&mut parcel.notified, true)
+        let mut open = self.open();
+        open.change(change);
+        open.close()
     }
 
-    /// Appends one frame that `encode` writes behind its length prefix.
-    pub(crate) fn push(&self, kind: Kind, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
-        self.with(|parcel| {
-            encode(&mut parcel.bytes);
-            parcel.marks.push(kind);
-        })
+    /// Locks the outbox for a run of changes.
+    pub(crate) fn open(&self) -> OpenOutbox<'_> {
+        OpenOutbox {
+            parcel: self.parcel.lock(),
+            bytes_max: self.bytes_max,
+        }
     }
 
     /// Swaps the content against `empty`, which must be clear.
@@ -120,7 +106,31 @@ impl Outbox {
         let mut parcel = self.parcel.lock();
         if parcel.is_empty() {
             parcel.bytes.shrink_to_fit();
-            parcel.marks.shrink_to_fit();
         }
+    }
+}
+
+/// An outbox under its lock.
+pub(crate) struct OpenOutbox<'a> {
+    parcel: MutexGuard<'a, Parcel>,
+    bytes_max: usize,
+}
+
+impl OpenOutbox<'_> {
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Parcel)) {
+        let parcel = &mut *self.parcel;
+        if parcel.abort {
+            return;
+        }
+        change(parcel);
+        if parcel.bytes.len() > self.bytes_max {
+            parcel.bytes = Vec::new();
+            parcel.abort = true;
+        }
+    }
+
+    /// Unlocks it. Returns true when the connection has to be woken for what was changed.
+    pub(crate) fn close(mut self) -> bool {
+        !std::mem::replace(&mut self.parcel.notified, true)
     }
 }

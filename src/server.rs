@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ironkeeper_storage::io::{Disk, OsDisk};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinError;
 use tracing::{info, warn};
 
 use crate::commit::{self, Engine};
@@ -116,10 +117,10 @@ async fn live(
     );
     server.enter(Phase::Serving);
     announce(server, address, started, &summary);
-    let engine = commit::run(engine);
-    tokio::pin!(engine);
+    // A task of its own: waking the runtime's root future costs a system call, waking a task none.
+    let mut engine = tokio::spawn(commit::run(engine));
     tokio::select! {
-        ended = &mut engine => return ended.map_err(Exit::Engine),
+        ended = &mut engine => return outcome(ended),
         () = signals.stop() => {}
     }
     info!("stopping; sessions stay alive for the next start");
@@ -127,7 +128,7 @@ async fn live(
     server.inbox.wake().wake();
     tokio::select! {
         ended = tokio::time::timeout(STOP_TIME_MAX, &mut engine) => match ended {
-            Ok(ended) => ended.map_err(Exit::Engine)?,
+            Ok(ended) => outcome(ended)?,
             Err(_) => warn!("the log did not finish in time; the next start will recover"),
         },
         () = signals.stop() => return Err(Exit::Forced),
@@ -142,6 +143,14 @@ async fn live(
     }
     info!("stopped");
     Ok(())
+}
+
+fn outcome(ended: Result<Result<(), commit::EngineError>, JoinError>) -> Result<(), Exit> {
+    match ended {
+        Ok(ended) => ended.map_err(Exit::Engine),
+        // Panics end the process, and nobody cancels the engine.
+        Err(error) => Err(Exit::Runtime(io::Error::other(error))),
+    }
 }
 
 /// The signals a server obeys. SIGHUP is taken so that it does no harm.

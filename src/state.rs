@@ -10,11 +10,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
-use ironkeeper_proto::{SessionId, Zxid};
+use ironkeeper_proto::{OpCode, SessionId, Xid, Zxid};
 use ironkeeper_replica::{ConnId, Request};
 use ironkeeper_storage::LogStats;
 use ironkeeper_tree::Tree;
-use ironkeeper_tree::acl::AclRules;
+use ironkeeper_tree::acl::{AclRules, Identities};
 use ironkeeper_tree::watch::{WatchTable, WatcherId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -47,8 +47,8 @@ pub(crate) enum Input {
         session: Option<SessionId>,
         timeout_ms: u32,
     },
-    /// A request that needs the commit path.
-    Request(Request),
+    /// Requests of one connection that need the commit path.
+    Requests(Batch),
     /// A reply made by the connection, which keeps its place behind unanswered requests.
     Reply {
         conn: ConnId,
@@ -62,6 +62,89 @@ pub(crate) enum Input {
     },
     /// The snapshot thread is free again.
     SnapshotDone,
+}
+
+impl Input {
+    /// Requests that wait in it for the commit path.
+    pub(crate) fn requests(&self) -> usize {
+        match self {
+            Self::Requests(batch) => batch.left(),
+            _ => 0,
+        }
+    }
+}
+
+/// Requests that one read of a socket brought: handed over, and later answered, as one.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) conn: ConnId,
+    pub(crate) session: SessionId,
+    /// The connection's identities when it read them.
+    pub(crate) identities: Arc<Identities>,
+    pub(crate) received_us: u64,
+    bodies: Vec<u8>,
+    asked: Vec<Asked>,
+    /// Requests taken out.
+    taken: usize,
+}
+
+#[derive(Debug)]
+struct Asked {
+    xid: Xid,
+    op: OpCode,
+    /// Where its body ends; it begins where the one before it ends.
+    end: usize,
+}
+
+impl Batch {
+    /// An empty batch with room for `bytes` of bodies.
+    pub(crate) fn new(
+        conn: ConnId,
+        session: SessionId,
+        identities: Arc<Identities>,
+        received_us: u64,
+        bytes: usize,
+    ) -> Self {
+        Self {
+            conn,
+            session,
+            identities,
+            received_us,
+            bodies: Vec::with_capacity(bytes),
+            asked: Vec::new(),
+            taken: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, xid: Xid, op: OpCode, body: &[u8]) {
+        self.bodies.extend_from_slice(body);
+        let end = self.bodies.len();
+        self.asked.push(Asked { xid, op, end });
+    }
+
+    /// The oldest request that was not taken yet, which this takes.
+    pub(crate) fn take(&mut self) -> Option<Request<'_>> {
+        let asked = self.asked.get(self.taken)?;
+        let start = match self.taken.checked_sub(1) {
+            None => 0,
+            Some(before) => self.asked[before].end,
+        };
+        self.taken += 1;
+        Some(Request {
+            conn: self.conn,
+            session: self.session,
+            xid: asked.xid,
+            op: asked.op,
+            body: &self.bodies[start..asked.end],
+            identities: &self.identities,
+            received_us: self.received_us,
+        })
+    }
+
+    /// Requests not taken yet.
+    pub(crate) fn left(&self) -> usize {
+        self.asked.len() - self.taken
+    }
 }
 
 /// The commit engine's bounded inbox: `globalOutstandingLimit` keeps connections from overfilling it.

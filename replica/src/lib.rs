@@ -20,10 +20,13 @@
 #![forbid(unsafe_code)]
 
 mod batches;
+mod events;
 mod pipeline;
 mod replies;
+mod seams;
 mod sessions;
 
-pub use pipeline::{ConnId, Logged, Now, Outlet, RecordSink, Replica, ReplicaOptions, Request};
+pub use pipeline::{Logged, Replica, ReplicaOptions};
 pub use replies::{encode_event, encode_read};
+pub use seams::{ConnId, Now, Outlet, RecordSink, Request};
 pub use sessions::Heartbeat;

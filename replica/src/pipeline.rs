@@ -3,91 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use ironkeeper_proto::{
-    AclList, ErrorCode, EventType, OpCode, Perms, SessionId, Txn, Xid, Zxid, decode_record,
-};
-use ironkeeper_tree::acl::{self, AclRules, Identities};
+use ironkeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Xid, Zxid, decode_record};
+use ironkeeper_tree::acl::Identities;
 use ironkeeper_tree::prep::{Prep, PrepOptions, Prepared, RequestContext};
 use ironkeeper_tree::read::{ReadContext, serve_read};
-use ironkeeper_tree::watch::{WatchSink, WatchTable, WatcherId};
-use ironkeeper_tree::{DigestCheck, Effects, Tree};
+use ironkeeper_tree::watch::WatchTable;
+use ironkeeper_tree::{DigestCheck, NodeId, Tree};
 
 use crate::batches::{Batches, Place};
+use crate::events::Events;
 use crate::replies::{self, encode_event};
-use crate::sessions::{Heartbeat, Refusal, Sessions};
-
-/// A client connection: a small number that is used again (the watch table's name for it), and a
-/// generation that is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId {
-    /// Its place among the connections that are open now.
-    pub watcher: WatcherId,
-    /// Tells it from the ones that had the place before.
-    pub generation: u32,
-}
-
-/// The time of one step: an argument, since nothing here reads a clock.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// Monotonic milliseconds: sessions expire by these.
-    pub mono_ms: u64,
-    /// Wall-clock milliseconds since 1970: txns carry these.
-    pub wall_ms: i64,
-}
-
-/// A request that takes the commit path.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Where the reply goes.
-    pub conn: ConnId,
-    /// Whose request it is.
-    pub session: SessionId,
-    /// Echoed in the reply.
-    pub xid: Xid,
-    /// What it asks for.
-    pub op: OpCode,
-    /// The bytes behind the request header.
-    pub body: Bytes,
-    /// The connection's identities when the frame was read.
-    pub identities: Arc<Identities>,
-    /// When it was read, in the driver's microseconds: comes back with the reply.
-    pub received_us: u64,
-}
-
-/// Where records go to become durable.
-pub trait RecordSink {
-    /// Takes the next record. Its zxid is that of the one before plus one, or the first of an epoch.
-    /// The driver asks for a proposal only while the log has room, so this cannot be refused; an
-    /// error of the log shows in the driver's next look at it, before anything is acknowledged.
-    fn append(&mut self, zxid: Zxid, record: &[u8]);
-}
-
-/// Where replies and events go. Calls come in the order in which each client must see them.
-pub trait Outlet {
-    /// A reply frame, which `encode` appends, to the oldest unanswered request of `conn`.
-    fn reply(&mut self, conn: ConnId, received_us: u64, encode: impl FnOnce(&mut Vec<u8>));
-    /// A watch event frame, which `encode` appends.
-    fn event(&mut self, watcher: WatcherId, encode: impl FnOnce(&mut Vec<u8>));
-    /// Whether the watcher's identities of this moment pass the test.
-    fn may_see(&self, watcher: WatcherId, permitted: impl FnOnce(&Identities) -> bool) -> bool;
-    /// The handshake succeeded.
-    fn established(
-        &mut self,
-        conn: ConnId,
-        session: SessionId,
-        timeout_ms: u32,
-        heartbeat: Heartbeat,
-    );
-    /// The handshake failed: unknown, expired or closing session.
-    fn refused(&mut self, conn: ConnId);
-    /// Close behind everything sent so far.
-    fn close(&mut self, conn: ConnId);
-    /// Close at once: the session is served elsewhere.
-    fn abort(&mut self, conn: ConnId);
-    /// A request of a connection that may not act for its session: no reply, the connection closes.
-    fn discard(&mut self, request: &Request);
-}
+use crate::seams::{ConnId, Now, Outlet, RecordSink, Request};
+use crate::sessions::{Refusal, Sessions};
 
 /// What a replica needs to know beside its state.
 #[derive(Clone, Debug)]
@@ -128,16 +55,46 @@ struct Pending {
 #[derive(Debug)]
 enum Work {
     /// Apply the record and tell who waits for it.
-    Txn { place: Place, waiter: Waiter },
+    Txn {
+        place: Place,
+        node: Option<NodeId>,
+        waiter: Waiter,
+    },
     /// Answer a read that was sent behind a write of its own session: it shows the state after that
     /// write and before the session's next one.
-    Read(Box<Request>),
+    Read(Box<Read>),
     /// Send a reply that was made already, in its place in the order.
     Reply {
         conn: ConnId,
         received_us: u64,
         frame: Vec<u8>,
     },
+}
+
+/// A read that waits for its turn; it owns what it needs.
+#[derive(Debug)]
+struct Read {
+    conn: ConnId,
+    session: SessionId,
+    xid: Xid,
+    op: OpCode,
+    body: Box<[u8]>,
+    identities: Arc<Identities>,
+    received_us: u64,
+}
+
+impl From<&Request<'_>> for Read {
+    fn from(request: &Request<'_>) -> Self {
+        Self {
+            conn: request.conn,
+            session: request.session,
+            xid: request.xid,
+            op: request.op,
+            body: request.body.into(),
+            identities: Arc::clone(request.identities),
+            received_us: request.received_us,
+        }
+    }
 }
 
 /// One server's pipeline. See the crate's documentation for the order of calls.
@@ -299,12 +256,12 @@ impl Replica {
         &mut self,
         now: Now,
         tree: &Tree,
-        request: &Request,
+        request: &Request<'_>,
         log: &mut impl RecordSink,
         out: &mut impl Outlet,
     ) {
         if !request.op.is_write() {
-            let work = Work::Read(Box::new(request.clone()));
+            let work = Work::Read(Box::new(request.into()));
             self.pending.push_back(Pending {
                 zxid: self.last_proposed,
                 work,
@@ -331,7 +288,7 @@ impl Replica {
         if closes {
             self.sessions.close(session);
         }
-        let identities = &request.identities;
+        let identities = request.identities;
         let context = RequestContext {
             identities,
             session_error,
@@ -341,7 +298,7 @@ impl Replica {
             let prepared = match session_error {
                 // Another connection's session is not this one's to close.
                 Some(code) if op == OpCode::CloseSession => prep.refuse(context, code, record),
-                _ => prep.prepare(tree, context, op, &request.body, record),
+                _ => prep.prepare(tree, context, op, request.body, record),
             };
             let waiter = if is_moved(&prepared) {
                 Waiter::Nobody
@@ -430,8 +387,12 @@ impl Replica {
                 break;
             };
             match pending.work {
-                Work::Txn { place, waiter } => {
-                    self.apply_one(pending.zxid, place, waiter, tree, watches, out);
+                Work::Txn {
+                    place,
+                    node,
+                    waiter,
+                } => {
+                    self.apply_one(pending.zxid, place, node, waiter, tree, watches, out);
                 }
                 Work::Read(request) => self.serve(&request, tree, watches, out),
                 Work::Reply {
@@ -455,52 +416,52 @@ impl Replica {
     }
 
     /// A read behind a write of its own session, under the rules of a read on the connection.
-    fn serve(
-        &mut self,
-        request: &Request,
-        tree: &Tree,
-        watches: &mut WatchTable,
-        out: &mut impl Outlet,
-    ) {
+    fn serve(&mut self, read: &Read, tree: &Tree, watches: &mut WatchTable, out: &mut impl Outlet) {
         let context = ReadContext {
-            session: request.session,
-            identities: &request.identities,
-            watcher: request.conn.watcher,
+            session: read.session,
+            identities: &read.identities,
+            watcher: read.conn.watcher,
             rules: &self.options.prep.acl,
         };
-        let xid = if request.op == OpCode::Ping {
+        let xid = if read.op == OpCode::Ping {
             Xid::PING
         } else {
-            request.xid
+            read.xid
         };
         let mut events = Vec::new();
+        let mut encode = |frame: &mut Vec<u8>| {
+            replies::encode_read(frame, xid, tree.last_applied(), |body| {
+                let mut event = |kind, path: &str| events.push((kind, path.to_owned()));
+                let (op, asked) = (read.op, &read.body);
+                serve_read(tree, watches, &context, op, asked, body, &mut event)
+            });
+        };
+        if !matches!(read.op, OpCode::SetWatches | OpCode::SetWatches2) {
+            out.reply(read.conn, read.received_us, encode);
+            return;
+        }
+        // What it makes up leaves before its reply.
         let mut frame = Vec::new();
-        replies::encode_read(&mut frame, xid, tree.last_applied(), |body| {
-            let mut event = |kind, path: &str| events.push((kind, path.to_owned()));
-            serve_read(
-                tree,
-                watches,
-                &context,
-                request.op,
-                &request.body,
-                body,
-                &mut event,
-            )
-        });
+        encode(&mut frame);
         for (kind, path) in events {
             out.event(context.watcher, |bytes| {
                 encode_event(bytes, Zxid::NONE, kind, &path)
             });
         }
-        out.reply(request.conn, request.received_us, |bytes| {
+        out.reply(read.conn, read.received_us, |bytes| {
             bytes.extend_from_slice(&frame)
         });
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a txn, who waits for it, and what it changes"
+    )]
     fn apply_one(
         &mut self,
         zxid: Zxid,
         place: Place,
+        node: Option<NodeId>,
         waiter: Waiter,
         tree: &mut Tree,
         watches: &mut WatchTable,
@@ -516,7 +477,7 @@ impl Replica {
             watches,
             out,
         };
-        let applied = tree.apply(&header, &txn, digest.as_ref(), &mut events);
+        let applied = tree.apply_at(&header, &txn, digest.as_ref(), node, &mut events);
         assert!(zxid > self.last_applied, "applied out of order");
         self.last_applied = zxid;
         if matches!(applied.digest, DigestCheck::Differs { .. }) || applied.anomaly.is_some() {
@@ -591,7 +552,11 @@ impl Replica {
         log.append(zxid, record);
         self.pending.push_back(Pending {
             zxid,
-            work: Work::Txn { place, waiter },
+            work: Work::Txn {
+                place,
+                node: prepared.node,
+                waiter,
+            },
         });
         prepared
     }
@@ -638,71 +603,5 @@ fn first_session(server_id: u8, tree: &Tree, now: Now) -> i64 {
         next + 1
     } else {
         next
-    }
-}
-
-/// Turns changes of the tree into watch events on their way out.
-struct Events<'a, O> {
-    zxid: Zxid,
-    rules: &'a AclRules,
-    watches: &'a mut WatchTable,
-    out: &'a mut O,
-}
-
-impl<O: Outlet> Effects for Events<'_, O> {
-    fn created(&mut self, path: &str, acl: AclList<'_>, _parent: &str, parent_acl: AclList<'_>) {
-        let mut sink = EventSink {
-            zxid: self.zxid,
-            rules: self.rules,
-            out: self.out,
-        };
-        self.watches
-            .created(path, closed(acl), closed(parent_acl), &mut sink);
-    }
-
-    fn deleted(&mut self, path: &str, acl: AclList<'_>, _parent: &str, parent_acl: AclList<'_>) {
-        let mut sink = EventSink {
-            zxid: self.zxid,
-            rules: self.rules,
-            out: self.out,
-        };
-        self.watches
-            .deleted(path, closed(acl), closed(parent_acl), &mut sink);
-    }
-
-    fn data_changed(&mut self, path: &str, acl: AclList<'_>) {
-        let mut sink = EventSink {
-            zxid: self.zxid,
-            rules: self.rules,
-            out: self.out,
-        };
-        self.watches.data_changed(path, closed(acl), &mut sink);
-    }
-}
-
-/// An ACL that has to be checked before an event goes out; most let everyone read.
-fn closed(acl: AclList<'_>) -> Option<AclList<'_>> {
-    (!acl::is_open(acl)).then_some(acl)
-}
-
-struct EventSink<'a, O> {
-    zxid: Zxid,
-    rules: &'a AclRules,
-    out: &'a mut O,
-}
-
-impl<O: Outlet> WatchSink<AclList<'_>> for EventSink<'_, O> {
-    fn may_read(&mut self, watcher: WatcherId, list: AclList<'_>) -> bool {
-        let rules = self.rules;
-        self.out.may_see(watcher, |identities| {
-            acl::allows(rules, list, Perms::READ, identities)
-        })
-    }
-
-    fn event(&mut self, watcher: WatcherId, kind: EventType, path: &str) {
-        let zxid = self.zxid;
-        self.out.event(watcher, |bytes| {
-            replies::encode_event(bytes, zxid, kind, path)
-        });
     }
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::fast::FixedState;
 use ironkeeper_proto::SessionId;
 
 use crate::ConnId;
@@ -56,7 +57,8 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     tick_ms: u64,
-    by_id: HashMap<SessionId, Session>,
+    /// Ids are this server's own, so nobody can choose ones that collide.
+    by_id: HashMap<SessionId, Session, FixedState>,
     buckets: BTreeMap<u64, Vec<SessionId>>,
 }
 
@@ -66,7 +68,7 @@ impl Sessions {
     pub(crate) fn new(tick_ms: u32) -> Self {
         Self {
             tick_ms: u64::from(tick_ms.max(1)),
-            by_id: HashMap::new(),
+            by_id: HashMap::default(),
             buckets: BTreeMap::new(),
         }
     }

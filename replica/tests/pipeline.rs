@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ironkeeper_proto::{
     AclListBuf, AclRef, CreateRequest, ErrorCode, PathVersion, Perms, Reader, Record, ReplyHeader,
     Request as Ask, SessionId, SetData, Writer, Xid, Zxid,
@@ -99,7 +98,7 @@ impl Outlet for Ends {
             conn: conn.watcher.0,
         });
     }
-    fn discard(&mut self, request: &Request) {
+    fn discard(&mut self, request: &Request<'_>) {
         self.told.push(Told::Aborted {
             conn: request.conn.watcher.0,
         });
@@ -186,8 +185,8 @@ impl World {
             session,
             xid: Xid(xid),
             op: ask.op(),
-            body: Bytes::from(body),
-            identities: Arc::new(Identities::NONE),
+            body: &body,
+            identities: &Arc::new(Identities::NONE),
             received_us: 0,
         };
         let now = self.now();

@@ -3,29 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use ironkeeper_proto::frame::{self, BadLength, Split};
 use ironkeeper_proto::{AuthPacket, ErrorCode, OpCode, Reader, Record, RequestHeader, Xid, Zxid};
-use ironkeeper_replica::{Request, encode_read};
+use ironkeeper_replica::encode_read;
 use ironkeeper_tree::acl::{AuthOutcome, Identities};
 
 use super::locals::ReadGuard;
 use super::{Connection, Talk};
-use crate::state::Input;
-
-/// The frames of one read: bodies that outlive it share one copy, made when the first one does.
-struct Chunk<'b> {
-    bytes: &'b [u8],
-    copy: Option<Bytes>,
-}
-
-impl Chunk<'_> {
-    fn keep(&mut self, start: usize, end: usize) -> Bytes {
-        self.copy
-            .get_or_insert_with(|| Bytes::copy_from_slice(self.bytes))
-            .slice(start..end)
-    }
-}
+use crate::state::{Batch, Input};
 
 impl<'a> Connection<'a> {
     /// Handles every whole frame in `bytes`, unless back-pressure says to wait. Returns the bytes
@@ -38,7 +23,6 @@ impl<'a> Connection<'a> {
         let started_us = self.server.now_us();
         heartbeat.touch(started_us / 1000);
         self.batch_us = started_us;
-        let mut chunk = Chunk { bytes, copy: None };
         let mut guard = ReadGuard::default();
         let mut at = 0;
         let mut received = 0;
@@ -56,14 +40,15 @@ impl<'a> Connection<'a> {
                     break;
                 }
                 Ok(Split::Frame { body, .. }) => {
-                    let end = at + frame::PREFIX_BYTES + body.len();
                     received += 1;
-                    reads += u64::from(self.request(body, end, &mut chunk, &mut guard));
-                    at = end;
+                    reads += u64::from(self.request(body, rest.len(), &mut guard));
+                    at += frame::PREFIX_BYTES + body.len();
                 }
             }
         }
         drop(guard);
+        let outstanding = &self.server.stats.outstanding;
+        outstanding.fetch_add(std::mem::take(&mut self.uncounted), Ordering::Relaxed);
         self.server
             .stats
             .packets_received
@@ -87,7 +72,8 @@ impl<'a> Connection<'a> {
         }
         let limit = self.server.options.global_outstanding_limit;
         let own = self.unanswered();
-        own > 0 && (own >= limit || self.server.stats.outstanding.load(Ordering::Relaxed) >= limit)
+        let all = self.server.stats.outstanding.load(Ordering::Relaxed) + self.uncounted;
+        own > 0 && (own >= limit || all >= limit)
     }
 
     /// Requests taken and not answered yet.
@@ -95,14 +81,8 @@ impl<'a> Connection<'a> {
         usize::try_from(self.submitted - self.replied).unwrap_or(usize::MAX)
     }
 
-    /// One request. True if it was a read answered on the spot.
-    fn request(
-        &mut self,
-        frame: &[u8],
-        end: usize,
-        chunk: &mut Chunk<'_>,
-        guard: &mut ReadGuard<'a>,
-    ) -> bool {
+    /// One request, the first of `unseen` bytes. True if it was a read answered on the spot.
+    fn request(&mut self, frame: &[u8], unseen: usize, guard: &mut ReadGuard<'a>) -> bool {
         let mut reader = Reader::new(frame);
         let Ok(header) = RequestHeader::decode(&mut reader) else {
             // Shorter than a request header.
@@ -111,15 +91,13 @@ impl<'a> Connection<'a> {
         };
         let xid = header.xid;
         let body = reader.rest();
-        let start = end - body.len();
         match header.op_code() {
             Some(op) if !op.is_client_request() => self.unknown(xid),
             None => self.unknown(xid),
             Some(OpCode::Auth) => self.authenticate(xid, body),
             Some(OpCode::Sasl) => self.sasl(xid, body),
             Some(op) if op.is_write() => {
-                let body = chunk.keep(start, end);
-                self.submit(xid, op, body);
+                self.submit(xid, op, body, unseen);
                 if op == OpCode::CloseSession {
                     // What is pipelined behind it gets no reply.
                     self.deaf = true;
@@ -134,31 +112,33 @@ impl<'a> Connection<'a> {
                     return true;
                 }
                 // Behind an unanswered write: the engine answers it in its place.
-                let body = chunk.keep(start, end);
-                self.submit(xid, op, body);
+                self.submit(xid, op, body, unseen);
             }
         }
         false
     }
 
-    fn submit(&mut self, xid: Xid, op: OpCode, body: Bytes) {
+    /// Hands a request to the engine, with the others of this read; `unseen` bounds their bytes.
+    fn submit(&mut self, xid: Xid, op: OpCode, body: &[u8], unseen: usize) {
         let Talk::Open { session, .. } = self.talk else {
             return;
         };
+        self.count_submitted();
+        if let Some(Input::Requests(batch)) = self.inputs.last_mut()
+            && Arc::ptr_eq(&batch.identities, &self.identities)
+        {
+            batch.push(xid, op, body);
+            return;
+        }
+        let identities = Arc::clone(&self.identities);
+        let mut batch = Batch::new(self.shared.id, session, identities, self.batch_us, unseen);
+        batch.push(xid, op, body);
+        self.inputs.push(Input::Requests(batch));
+    }
+
+    fn count_submitted(&mut self) {
         self.submitted += 1;
-        self.server
-            .stats
-            .outstanding
-            .fetch_add(1, Ordering::Relaxed);
-        self.inputs.push(Input::Request(Request {
-            conn: self.shared.id,
-            session,
-            xid,
-            op,
-            body,
-            identities: Arc::clone(&self.identities),
-            received_us: self.batch_us,
-        }));
+        self.uncounted += 1;
     }
 
     /// An operation that clients may not ask for: refused after everything before it, then EOF.
@@ -223,11 +203,7 @@ impl<'a> Connection<'a> {
         }
         let mut frame = Vec::new();
         encode(&mut frame);
-        self.submitted += 1;
-        self.server
-            .stats
-            .outstanding
-            .fetch_add(1, Ordering::Relaxed);
+        self.count_submitted();
         let (conn, received_us) = (self.shared.id, self.batch_us);
         self.inputs.push(Input::Reply {
             conn,

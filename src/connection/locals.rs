@@ -11,7 +11,6 @@ use ironkeeper_tree::watch::WatchTable;
 use parking_lot::Mutex;
 
 use super::{Connection, End, Talk};
-use crate::outbox::Kind;
 use crate::state::Server;
 
 /// The tree's read guard, taken when the first read of a batch needs it and kept for the batch.
@@ -30,14 +29,9 @@ impl<'a> Connection<'a> {
         if let Some(handshake) = parcel.handshake.take() {
             self.established(handshake);
         }
-        let replies = parcel
-            .marks
-            .iter()
-            .filter(|kind| **kind == Kind::Reply)
-            .count();
-        self.replied += replies as u64;
+        self.replied += parcel.replies;
         self.output.extend_from_slice(&parcel.bytes);
-        self.count_sent(parcel.marks.len(), parcel.bytes.len());
+        self.count_sent(parcel.replies + parcel.events, parcel.bytes.len());
         if parcel.abort {
             self.abort();
         } else if parcel.close && self.end != Some(End::Abort) {
@@ -47,11 +41,11 @@ impl<'a> Connection<'a> {
         self.parcel = parcel;
     }
 
-    pub(super) fn count_sent(&self, packets: usize, bytes: usize) {
+    pub(super) fn count_sent(&self, packets: u64, bytes: usize) {
         if packets > 0 {
-            self.server.stats.sent(packets as u64, bytes);
+            self.server.stats.sent(packets, bytes);
             let sent = &self.shared.sent;
-            sent.fetch_add(packets as u64, std::sync::atomic::Ordering::Relaxed);
+            sent.fetch_add(packets, std::sync::atomic::Ordering::Relaxed);
         }
     }
 

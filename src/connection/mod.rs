@@ -130,6 +130,8 @@ struct Connection<'a> {
     submitted: u64,
     replied: u64,
     inputs: Vec<Input>,
+    /// Requests of `inputs` that the server's count of outstanding ones lacks yet.
+    uncounted: usize,
     /// When the bytes at hand were read.
     batch_us: u64,
     /// No further frame is looked at.
@@ -158,6 +160,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         submitted: 0,
         replied: 0,
         inputs: Vec::new(),
+        uncounted: 0,
         batch_us: 0,
         deaf: false,
         eof: false,

@@ -404,3 +404,26 @@ fn effects_come_in_firing_order() {
         ]
     );
 }
+
+/// The node is only a hint: one of another name is not believed.
+#[test]
+fn a_txn_lands_at_its_path_whatever_node_is_named() {
+    let mut tree = Tree::new();
+    apply(&mut tree, 1, &Txn::Create2(create("/a", 1)));
+    apply(&mut tree, 2, &Txn::Create2(create("/b", 2)));
+    let set = Txn::SetData(SetDataTxn {
+        path: "/a",
+        data: Some(b"new"),
+        version: 1,
+    });
+    let other = tree.lookup("/b");
+    let applied = tree.apply_at(&header(3, OpCode::SetData), &set, None, other, &mut ());
+    assert_eq!((applied.result.err, applied.anomaly), (0, None));
+    let data = |path| {
+        tree.node(tree.lookup(path).unwrap())
+            .data()
+            .map(<[u8]>::to_vec)
+    };
+    assert_eq!(data("/a"), Some(b"new".to_vec()));
+    assert_ne!(data("/b"), data("/a"));
+}

@@ -8,6 +8,7 @@
 
 mod run;
 
+use crate::node::NodeId;
 use crate::tree::Tree;
 use ironkeeper_proto::{
     AclList, ErrorCode, OpCode, SessionId, Stat, Txn, TxnDigest, TxnHeader, txn,
@@ -128,6 +129,20 @@ impl Tree {
         digest: Option<&TxnDigest>,
         effects: &mut impl Effects,
     ) -> Applied {
+        self.apply_at(header, txn, digest, None, effects)
+    }
+
+    /// As [`Tree::apply`], for who made the txn on this very tree: `node` is what
+    /// [`Prepared::node`](crate::prep::Prepared::node) said, and saves the way down the path. A node
+    /// of another name is not believed.
+    pub fn apply_at(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn<'_>,
+        digest: Option<&TxnDigest>,
+        node: Option<NodeId>,
+        effects: &mut impl Effects,
+    ) -> Applied {
         let mut run = Run::new(self, header, effects);
         let mut parts = Vec::new();
         let mut session = None;
@@ -166,6 +181,7 @@ impl Tree {
                     stat: None,
                 }
             }
+            Txn::SetData(set) => run.set_data_at(set, node),
             op => run.op(op),
         };
         let anomaly = run.anomaly();

@@ -103,8 +103,11 @@ impl<'t, E: Effects> Run<'t, E> {
                 mends_parent: false,
             }),
             Txn::Delete { path } | Txn::DeleteContainer { path } => self.delete(path),
-            Txn::SetData(set) => self.set_data(set.path, set.data, set.version, true),
-            Txn::Reconfig(set) => self.set_data(set.path, set.data, set.version, false),
+            Txn::SetData(set) => return self.set_data_at(&set, None),
+            Txn::Reconfig(set) => match self.tree.lookup(set.path) {
+                Some(id) => self.set_data(id, set.path, set.data, set.version, false),
+                None => MISSING,
+            },
             Txn::SetAcl(set) => self.set_acl(set.path, set.acl, set.version),
             Txn::Check(_) => Ok(None),
             Txn::Error { code } => {
@@ -117,7 +120,27 @@ impl<'t, E: Effects> Run<'t, E> {
             // Never a part of a multi, and dealt with above otherwise; new types are decoded before they can be here.
             _ => Ok(None),
         };
-        let kind = txn.kind();
+        self.result(txn.kind(), done)
+    }
+
+    /// A setData whose node may be known.
+    pub(super) fn set_data_at(
+        &mut self,
+        set: &txn::SetDataTxn<'_>,
+        node: Option<NodeId>,
+    ) -> OpResult {
+        let node = node.filter(|&id| {
+            let name = set.path.rsplit('/').next().unwrap_or_default();
+            self.tree.core.arena.node(id).name() == name.as_bytes()
+        });
+        let done = match node.or_else(|| self.tree.lookup(set.path)) {
+            Some(id) => self.set_data(id, set.path, set.data, set.version, true),
+            None => MISSING,
+        };
+        self.result(OpCode::SetData, done)
+    }
+
+    fn result(&mut self, kind: OpCode, done: Done) -> OpResult {
         match done {
             Ok(stat) => OpResult { kind, err: 0, stat },
             Err((code, anomaly)) => {
@@ -228,10 +251,15 @@ impl<'t, E: Effects> Run<'t, E> {
     }
 
     /// Sets what the txn says, unconditionally.
-    fn set_data(&mut self, path: &str, data: Option<&[u8]>, version: i32, counted: bool) -> Done {
+    fn set_data(
+        &mut self,
+        id: NodeId,
+        path: &str,
+        data: Option<&[u8]>,
+        version: i32,
+        counted: bool,
+    ) -> Done {
         let Context { zxid, time_ms, .. } = self.context;
-        let missing = (ErrorCode::NoNode, Anomaly::NodeMissing);
-        let id = self.tree.lookup(path).ok_or(missing)?;
         let before = self.tree.set_data(id, path, data, version, zxid, time_ms);
         if counted && !follows(before, version) {
             self.surprise(Anomaly::VersionSkipped);
@@ -244,8 +272,9 @@ impl<'t, E: Effects> Run<'t, E> {
     }
 
     fn set_acl(&mut self, path: &str, acl: AclList<'_>, version: i32) -> Done {
-        let missing = (ErrorCode::NoNode, Anomaly::NodeMissing);
-        let id = self.tree.lookup(path).ok_or(missing)?;
+        let Some(id) = self.tree.lookup(path) else {
+            return MISSING;
+        };
         let acl = self.tree.acquire_acl(acl);
         self.tree.replace_acl(id, acl);
         let before = self.tree.set_aversion(id, path, version);
@@ -293,6 +322,9 @@ impl<'t, E: Effects> Run<'t, E> {
 
 /// What an operation on a node yields.
 type Done = Result<Option<Stat>, (ErrorCode, Anomaly)>;
+
+/// There is no such node.
+const MISSING: Done = Err((ErrorCode::NoNode, Anomaly::NodeMissing));
 
 /// "/" names the root, which exists; "/a/" names nothing.
 fn parent_itself(parent: NodeId, path: &str) -> Option<NodeId> {

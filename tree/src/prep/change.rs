@@ -119,6 +119,7 @@ impl Prep {
         if self.options.digest {
             node.content_crc = digest::content_crc(path, request.data);
         }
+        self.found = node.id;
         self.update(path, key, context.zxid, node);
         Ok(())
     }

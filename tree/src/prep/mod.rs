@@ -23,9 +23,9 @@ use ironkeeper_proto::{
     Txn, TxnDigest, TxnHeader, Writer, Xid, Zxid, encode_record,
 };
 
-use crate::Tree;
 use crate::acl::{self, AclRules, Expanded, Identities};
 use crate::digest;
+use crate::{NodeId, Tree};
 use outstanding::{Key, NodeAcl, Outstanding, State};
 
 /// Settings of [`Prep`].
@@ -104,6 +104,8 @@ pub struct Prepared {
     pub multi_err: ErrorCode,
     /// The bytes are no such request at all: no zxid is taken, and the record is to be dropped.
     pub unparsable: bool,
+    /// Of a setData: where apply will find the node, for [`Tree::apply_at`].
+    pub node: Option<NodeId>,
 }
 
 /// Validates write requests. One for a leader or a standalone server, for as long as it is one.
@@ -114,6 +116,8 @@ pub struct Prep {
     digest: u64,
     acl_buffer: AclListBuf,
     path_buffer: String,
+    /// The node of the setData at hand.
+    found: Option<NodeId>,
 }
 
 impl Prep {
@@ -125,6 +129,7 @@ impl Prep {
             digest: 0,
             acl_buffer: AclListBuf::new(),
             path_buffer: String::new(),
+            found: None,
         }
     }
 
@@ -169,6 +174,7 @@ impl Prep {
             };
         };
         record.resize(start + HEADER_BYTES, 0);
+        self.found = None;
         let result = match &request {
             Request::Multi(multi) => return self.multi(tree, context, multi, start, record),
             Request::Create(create)
@@ -236,6 +242,7 @@ impl Prep {
             err: ErrorCode::Ok,
             multi_err: ErrorCode::Ok,
             unparsable: false,
+            node: self.found,
         }
     }
 
@@ -315,5 +322,6 @@ fn refuse(
         err: code,
         multi_err: ErrorCode::Ok,
         unparsable: false,
+        node: None,
     }
 }

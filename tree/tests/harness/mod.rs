@@ -3,18 +3,18 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use ironkeeper_proto::{
     AclList, CreateRequest, ErrorCode, EventType, OpCode, PathVersion, PathWatch, Request,
-    Response, SessionId, SetAcl, SetData, Stat, Text, Writer, Xid, Zxid, decode_record,
+    Response, SessionId, SetAcl, SetData, Stat, Text, Txn, Writer, Xid, Zxid, decode_record,
 };
 use ironkeeper_tree::acl::{AclRules, AuthOutcome, Identities, allows};
 use ironkeeper_tree::prep::{Prep, PrepOptions, Prepared, RequestContext};
 use ironkeeper_tree::read::{ReadContext, serve_read};
 use ironkeeper_tree::reply::write_reply;
 use ironkeeper_tree::watch::{WatchEffects, WatchSink, WatchTable, WatcherId};
-use ironkeeper_tree::{DigestCheck, Tree};
+use ironkeeper_tree::{DigestCheck, NodeId, Tree};
 
 /// One connection with its session.
 #[derive(Clone, Debug)]
@@ -58,6 +58,8 @@ pub(crate) struct Server {
     pub(crate) events: Vec<Event>,
     pub(crate) clients: Vec<Client>,
     pub(crate) records: VecDeque<Vec<u8>>,
+    /// Where validation said that a record's node is.
+    nodes: HashMap<Zxid, NodeId>,
 }
 
 struct Sink<'a> {
@@ -100,6 +102,7 @@ impl Server {
             events: Vec::new(),
             clients: Vec::new(),
             records: VecDeque::new(),
+            nodes: HashMap::new(),
         }
     }
 
@@ -156,6 +159,7 @@ impl Server {
             .prep
             .prepare(&self.tree, &context, op, body, &mut record);
         assert_eq!(record.drain(..6).as_slice(), b"before");
+        self.nodes.extend(prepared.node.map(|node| (zxid, node)));
         self.records.push_back(record);
         prepared
     }
@@ -170,9 +174,13 @@ impl Server {
             rules: &self.rules,
         };
         let mut effects = WatchEffects::new(&mut self.watches, &mut sink);
+        let node = self.nodes.remove(&header.zxid);
+        if let (Some(node), Txn::SetData(set)) = (node, &txn) {
+            assert_eq!(self.tree.lookup(set.path), Some(node), "{txn:?}");
+        }
         let applied = self
             .tree
-            .apply(&header, &txn, digest.as_ref(), &mut effects);
+            .apply_at(&header, &txn, digest.as_ref(), node, &mut effects);
         assert_eq!(applied.anomaly, None, "{txn:?}");
         let want = if digest.is_some() {
             DigestCheck::Equal
