@@ -1,3 +1,7 @@
+use std::fmt;
+
+use super::bytes::put;
+use super::footer::at;
 use super::*;
 
 const STORE: [u8; 16] = *b"0123456789abcdef";
@@ -153,7 +157,7 @@ fn values_that_cannot_be_are_refused_under_a_right_checksum() {
     assert_eq!(decode(&|_| ()), Ok(footer()));
 
     let mut bytes = footer().encode(FOOTER_OFFSET).expect("within bounds").0;
-    put(&mut bytes, footer::COUNT, &u32::MAX.to_le_bytes());
+    put(&mut bytes, at::COUNT, &u32::MAX.to_le_bytes());
     reseal(&mut bytes);
     let error = Footer::decode(&bytes, FOOTER_OFFSET, true).expect_err("refused");
     assert!(error.to_string().contains("more than fit"), "{error}");
