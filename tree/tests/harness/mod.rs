@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use ironkeeper_proto::{
     AclList, CreateRequest, ErrorCode, EventType, OpCode, PathVersion, PathWatch, Request,
@@ -59,7 +59,7 @@ pub(crate) struct Server {
     pub(crate) clients: Vec<Client>,
     pub(crate) records: VecDeque<Vec<u8>>,
     /// Where validation said that a record's node is.
-    nodes: HashMap<Zxid, NodeId>,
+    nodes: BTreeMap<Zxid, NodeId>,
 }
 
 struct Sink<'a> {
@@ -102,7 +102,7 @@ impl Server {
             events: Vec::new(),
             clients: Vec::new(),
             records: VecDeque::new(),
-            nodes: HashMap::new(),
+            nodes: BTreeMap::new(),
         }
     }
 
