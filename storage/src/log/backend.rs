@@ -46,12 +46,13 @@ pub(crate) struct Chosen {
     pub(crate) watch: Watch,
 }
 
-/// Chooses by option and measurement. `offset` is a blank block of `file`: zeros are written to it.
+/// Chooses by option and measurement, with one log line. `blank` is the offset of a block of `file`
+/// that was never used: zeros are written to it.
 pub(crate) fn choose(
     disk: &dyn Disk,
     options: &StoreOptions,
     file: &Arc<dyn File>,
-    offset: u64,
+    blank: Option<u64>,
     wake: &Waker,
 ) -> Result<Chosen> {
     let watch = |pwrite| Watch {
@@ -64,7 +65,7 @@ pub(crate) fn choose(
     let failed = |error: io::Error| StorageError::Io {
         what: "write the test block of the log in",
         path: options.log_dir.clone(),
-        offset: Some(offset),
+        offset: blank,
         source: error,
     };
     let open = |kind| disk.queue(kind, Arc::clone(wake)).map_err(failed);
@@ -88,6 +89,15 @@ pub(crate) fn choose(
             watch: watch(None),
         });
     }
+    // Without a blank block to measure on: a thread, which is right on any device until the next
+    // start.
+    let Some(offset) = blank else {
+        tracing::info!(backend = %QueueKind::Thread, "log writes: the segment is full, so nothing could be measured");
+        return Ok(Chosen {
+            queue: open(QueueKind::Thread)?,
+            watch: watch(None),
+        });
+    };
     let mut inline = open(QueueKind::Inline)?;
     let pwrite = median(disk, &mut *inline, file, offset).map_err(failed)?;
     let blocking = |why: &str| -> Result<Chosen> {
@@ -135,30 +145,6 @@ pub(crate) fn choose(
         queue: ring,
         watch: watch(Some(pwrite)),
     })
-}
-
-/// Without a blank block to measure on: a thread, which is right on any device until the next start.
-pub(crate) fn choose_unmeasured(
-    disk: &dyn Disk,
-    options: &StoreOptions,
-    wake: &Waker,
-) -> Result<Chosen> {
-    let kind = if options.force_sync {
-        QueueKind::Thread
-    } else {
-        QueueKind::Inline
-    };
-    let queue = disk
-        .queue(kind, Arc::clone(wake))
-        .map_err(|error| StorageError::io("start log writes in", &options.log_dir, error))?;
-    let watch = Watch {
-        backend: options.backend,
-        pwrite: None,
-        writes: 0,
-        stalls: 0,
-        slow_run: 0,
-    };
-    Ok(Chosen { queue, watch })
 }
 
 /// An io_uring queue that has shown that it can write this file.

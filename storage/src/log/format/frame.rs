@@ -53,7 +53,7 @@ impl Link {
 /// A frame's header without its checksums.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// One of [`kind`].
+    /// One of [`super::kind`].
     pub kind: u8,
     /// Compression and digest bits.
     pub flags: u8,

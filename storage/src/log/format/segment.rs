@@ -49,7 +49,7 @@ pub struct SegmentHeader {
     pub number: u64,
     /// Length of the file.
     pub bytes: u64,
-    /// [`SEGMENT_ZERO_FILLED`] and the others.
+    /// [`super::SEGMENT_ZERO_FILLED`] and the others.
     pub flags: u32,
     /// Most frames in flight while this segment was written.
     pub frames_in_flight_max: u32,

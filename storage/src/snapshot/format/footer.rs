@@ -68,7 +68,7 @@ pub struct DirectoryEntry {
     pub header_crc: u32,
     /// What the block holds.
     pub kind: BlockKind,
-    /// Path of the first node, cut at [`FIRST_PATH_BYTES_MAX`]; empty for other kinds. UTF-8 is
+    /// Path of the first node, cut at [`super::FIRST_PATH_BYTES_MAX`]; empty for other kinds. UTF-8 is
     /// not checked: it is for people.
     pub first_path: Box<[u8]>,
 }
