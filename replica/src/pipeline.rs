@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use ironkeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Xid, Zxid, decode_record};
 use ironkeeper_tree::acl::Identities;
-use ironkeeper_tree::prep::{Prep, PrepOptions, Prepared, RequestContext};
+use ironkeeper_tree::prep::{Foreseen, Prep, PrepOptions, Prepared, RequestContext};
 use ironkeeper_tree::read::{ReadContext, serve_read};
 use ironkeeper_tree::watch::WatchTable;
-use ironkeeper_tree::{DigestCheck, NodeId, Tree};
+use ironkeeper_tree::{DigestCheck, Tree};
 
 use crate::batches::{Batches, Place};
 use crate::events::Events;
@@ -57,7 +57,7 @@ enum Work {
     /// Apply the record and tell who waits for it.
     Txn {
         place: Place,
-        node: Option<NodeId>,
+        foreseen: Option<Foreseen>,
         waiter: Waiter,
     },
     /// Answer a read that was sent behind a write of its own session: it shows the state after that
@@ -389,10 +389,10 @@ impl Replica {
             match pending.work {
                 Work::Txn {
                     place,
-                    node,
+                    foreseen,
                     waiter,
                 } => {
-                    self.apply_one(pending.zxid, place, node, waiter, tree, watches, out);
+                    self.apply_one(pending.zxid, place, foreseen, waiter, tree, watches, out);
                 }
                 Work::Read(request) => self.serve(&request, tree, watches, out),
                 Work::Reply {
@@ -461,7 +461,7 @@ impl Replica {
         &mut self,
         zxid: Zxid,
         place: Place,
-        node: Option<NodeId>,
+        foreseen: Option<Foreseen>,
         waiter: Waiter,
         tree: &mut Tree,
         watches: &mut WatchTable,
@@ -477,7 +477,7 @@ impl Replica {
             watches,
             out,
         };
-        let applied = tree.apply_at(&header, &txn, digest.as_ref(), node, &mut events);
+        let applied = tree.apply_foreseen(&header, &txn, digest.as_ref(), foreseen, &mut events);
         assert!(zxid > self.last_applied, "applied out of order");
         self.last_applied = zxid;
         if matches!(applied.digest, DigestCheck::Differs { .. }) || applied.anomaly.is_some() {
@@ -554,7 +554,7 @@ impl Replica {
             zxid,
             work: Work::Txn {
                 place,
-                node: prepared.node,
+                foreseen: prepared.foreseen,
                 waiter,
             },
         });

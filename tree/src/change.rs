@@ -8,6 +8,7 @@ use crate::node::record::make_blob;
 use crate::node::{NodeId, NodeKind};
 use crate::tree::{Core, Tree, utf16_len};
 use crate::view::NodeRef;
+use ironkeeper_proto::txn::SetDataTxn;
 use ironkeeper_proto::{AclList, SessionId, StatPersisted, Zxid};
 
 /// Nodes that come and go.
@@ -196,13 +197,13 @@ impl Tree {
     pub(crate) fn set_data(
         &mut self,
         id: NodeId,
-        path: &str,
-        data: Option<&[u8]>,
-        version: i32,
+        set: &SetDataTxn<'_>,
+        content_crc: u32,
         zxid: Zxid,
         time_ms: i64,
     ) -> i32 {
-        self.change(id, path, |tree| {
+        let data = set.data;
+        self.change(id, set.path, |tree| {
             let (blob, before, old_len, ctime) = {
                 let node = tree.core.arena.node(id);
                 let blob = make_blob(&mut tree.scratch, node.name(), data);
@@ -214,9 +215,9 @@ impl Tree {
             let narrow = {
                 let node = tree.core.arena.node_mut(id);
                 node.blob = Some(blob);
-                node.version = version;
+                node.version = set.version;
                 node.mzxid = zxid.0;
-                node.content_crc = digest::content_crc(path, data);
+                node.content_crc = content_crc;
                 node.set_times(ctime, time_ms)
             };
             if !narrow {

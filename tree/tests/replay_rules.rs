@@ -7,9 +7,11 @@ use common::acl_buf;
 use common::txns::{SESSION, apply, create, header, open_session, stored};
 use ironkeeper_proto::txn::{CreateTxn, MultiTxnBuf, PathList, SetAclTxn, SetDataTxn};
 use ironkeeper_proto::{
-    AclList, ErrorCode, OpCode, SessionId, StringListBuf, Txn, TxnDigest, Zxid, decode_record,
-    encode_record,
+    AclList, ErrorCode, OpCode, Record as _, SessionId, SetData, StringListBuf, Txn, TxnDigest,
+    Writer, Xid, Zxid, decode_record, encode_record,
 };
+use ironkeeper_tree::acl::Identities;
+use ironkeeper_tree::prep::{Prep, PrepOptions, RequestContext};
 use ironkeeper_tree::{Anomaly, DigestCheck, Effects, SessionChange, Tree};
 
 /// E10: the old form says nothing about the parent; it counts one on.
@@ -416,8 +418,30 @@ fn a_txn_lands_at_its_path_whatever_node_is_named() {
         data: Some(b"new"),
         version: 1,
     });
-    let other = tree.lookup("/b");
-    let applied = tree.apply_at(&header(3, OpCode::SetData), &set, None, other, &mut ());
+    // What validation foresees of a txn for the other node.
+    let mut prep = Prep::new(PrepOptions::default());
+    let context = RequestContext {
+        session: SessionId(SESSION),
+        cxid: Xid(1),
+        zxid: Zxid(3),
+        time_ms: 3,
+        identities: const { &Identities::NONE },
+        local_session: false,
+        session_error: None,
+    };
+    let mut body = Vec::new();
+    let request = SetData {
+        path: Some("/b".into()),
+        data: Some(b"new"),
+        version: -1,
+    };
+    request.encode(&mut Writer::new(&mut body));
+    let foreseen = prep
+        .prepare(&tree, &context, OpCode::SetData, &body, &mut Vec::new())
+        .foreseen;
+    assert_eq!(foreseen.map(|foreseen| foreseen.node), tree.lookup("/b"));
+    let header = header(3, OpCode::SetData);
+    let applied = tree.apply_foreseen(&header, &set, None, foreseen, &mut ());
     assert_eq!((applied.result.err, applied.anomaly), (0, None));
     let data = |path| {
         tree.node(tree.lookup(path).unwrap())

@@ -105,7 +105,7 @@ fn fix() -> Result<(), Failure> {
 fn long(more: &[String]) -> Result<(), Failure> {
     peers::report(&peers::set_up()?)?;
     run(cargo()
-        .args(["test", "--release", "--workspace"])
+        .args(["test", "--profile", "long", "--workspace"])
         .args(more)
         .args(["--", "--show-output"])
         .env("IRONKEEPER_LONG", "1"))

@@ -8,7 +8,7 @@
 
 mod run;
 
-use crate::node::NodeId;
+use crate::prep::Foreseen;
 use crate::tree::Tree;
 use ironkeeper_proto::{
     AclList, ErrorCode, OpCode, SessionId, Stat, Txn, TxnDigest, TxnHeader, txn,
@@ -129,18 +129,18 @@ impl Tree {
         digest: Option<&TxnDigest>,
         effects: &mut impl Effects,
     ) -> Applied {
-        self.apply_at(header, txn, digest, None, effects)
+        self.apply_foreseen(header, txn, digest, None, effects)
     }
 
-    /// As [`Tree::apply`], for who made the txn on this very tree: `node` is what
-    /// [`Prepared::node`](crate::prep::Prepared::node) said, and saves the way down the path. A node
-    /// of another name is not believed.
-    pub fn apply_at(
+    /// As [`Tree::apply`], for who made the txn on this very tree: `foreseen` is what
+    /// [`Prepared::foreseen`](crate::prep::Prepared::foreseen) said, and saves finding it out again.
+    /// A node of another name is not believed; anything else that is wrong in it shows in the digest.
+    pub fn apply_foreseen(
         &mut self,
         header: &TxnHeader,
         txn: &Txn<'_>,
         digest: Option<&TxnDigest>,
-        node: Option<NodeId>,
+        foreseen: Option<Foreseen>,
         effects: &mut impl Effects,
     ) -> Applied {
         let mut run = Run::new(self, header, effects);
@@ -181,7 +181,7 @@ impl Tree {
                     stat: None,
                 }
             }
-            Txn::SetData(set) => run.set_data_at(set, node),
+            Txn::SetData(set) => run.set_data_foreseen(set, foreseen),
             op => run.op(op),
         };
         let anomaly = run.anomaly();

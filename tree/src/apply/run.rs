@@ -1,7 +1,9 @@
 //! The operations, one function each.
 
 use super::{Anomaly, Effects, OpResult, SessionChange};
+use crate::digest;
 use crate::node::{CONTAINER_OWNER, NodeId, NodeKind, ttl_owner};
+use crate::prep::Foreseen;
 use crate::tree::Tree;
 use crate::view::NodeRef;
 use ironkeeper_proto::{
@@ -103,9 +105,9 @@ impl<'t, E: Effects> Run<'t, E> {
                 mends_parent: false,
             }),
             Txn::Delete { path } | Txn::DeleteContainer { path } => self.delete(path),
-            Txn::SetData(set) => return self.set_data_at(&set, None),
+            Txn::SetData(set) => return self.set_data_foreseen(&set, None),
             Txn::Reconfig(set) => match self.tree.lookup(set.path) {
-                Some(id) => self.set_data(id, set.path, set.data, set.version, false),
+                Some(id) => self.set_data(id, &set, None, false),
                 None => MISSING,
             },
             Txn::SetAcl(set) => self.set_acl(set.path, set.acl, set.version),
@@ -123,19 +125,23 @@ impl<'t, E: Effects> Run<'t, E> {
         self.result(txn.kind(), done)
     }
 
-    /// A setData whose node may be known.
-    pub(super) fn set_data_at(
+    /// A setData of which something may be known.
+    pub(super) fn set_data_foreseen(
         &mut self,
         set: &txn::SetDataTxn<'_>,
-        node: Option<NodeId>,
+        foreseen: Option<Foreseen>,
     ) -> OpResult {
-        let node = node.filter(|&id| {
+        let believed = foreseen.filter(|foreseen| {
             let name = set.path.rsplit('/').next().unwrap_or_default();
-            self.tree.core.arena.node(id).name() == name.as_bytes()
+            self.tree.core.arena.node(foreseen.node).name() == name.as_bytes()
         });
-        let done = match node.or_else(|| self.tree.lookup(set.path)) {
-            Some(id) => self.set_data(id, set.path, set.data, set.version, true),
-            None => MISSING,
+        let done = if let Some(Foreseen { node, content_crc }) = believed {
+            self.set_data(node, set, content_crc, true)
+        } else {
+            match self.tree.lookup(set.path) {
+                Some(id) => self.set_data(id, set, None, true),
+                None => MISSING,
+            }
         };
         self.result(OpCode::SetData, done)
     }
@@ -254,14 +260,15 @@ impl<'t, E: Effects> Run<'t, E> {
     fn set_data(
         &mut self,
         id: NodeId,
-        path: &str,
-        data: Option<&[u8]>,
-        version: i32,
+        set: &txn::SetDataTxn<'_>,
+        content_crc: Option<u32>,
         counted: bool,
     ) -> Done {
         let Context { zxid, time_ms, .. } = self.context;
-        let before = self.tree.set_data(id, path, data, version, zxid, time_ms);
-        if counted && !follows(before, version) {
+        let path = set.path;
+        let content_crc = content_crc.unwrap_or_else(|| digest::content_crc(path, set.data));
+        let before = self.tree.set_data(id, set, content_crc, zxid, time_ms);
+        if counted && !follows(before, set.version) {
             self.surprise(Anomaly::VersionSkipped);
         }
         let core = &self.tree.core;

@@ -4,7 +4,7 @@ use ironkeeper_proto::{
     ErrorCode, OpCode, PathVersion, Perms, SetAcl, SetData, Writer, path, txn::HEADER_BYTES,
 };
 
-use super::{Prep, RequestContext, check_acl, expand};
+use super::{Foreseen, Prep, RequestContext, check_acl, expand};
 use crate::digest;
 use crate::{NodeKind, Tree};
 
@@ -119,7 +119,10 @@ impl Prep {
         if self.options.digest {
             node.content_crc = digest::content_crc(path, request.data);
         }
-        self.found = node.id;
+        self.foreseen = node.id.map(|id| Foreseen {
+            node: id,
+            content_crc: self.options.digest.then_some(node.content_crc),
+        });
         self.update(path, key, context.zxid, node);
         Ok(())
     }

@@ -104,8 +104,16 @@ pub struct Prepared {
     pub multi_err: ErrorCode,
     /// The bytes are no such request at all: no zxid is taken, and the record is to be dropped.
     pub unparsable: bool,
-    /// Of a setData: where apply will find the node, for [`Tree::apply_at`].
-    pub node: Option<NodeId>,
+    /// Of a setData: what apply would otherwise find out again, for [`Tree::apply_foreseen`].
+    pub foreseen: Option<Foreseen>,
+}
+
+/// What validation found out and apply may take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// Where the node is.
+    pub node: NodeId,
+    pub(crate) content_crc: Option<u32>,
 }
 
 /// Validates write requests. One for a leader or a standalone server, for as long as it is one.
@@ -116,8 +124,8 @@ pub struct Prep {
     digest: u64,
     acl_buffer: AclListBuf,
     path_buffer: String,
-    /// The node of the setData at hand.
-    found: Option<NodeId>,
+    /// Of the setData at hand.
+    foreseen: Option<Foreseen>,
 }
 
 impl Prep {
@@ -129,7 +137,7 @@ impl Prep {
             digest: 0,
             acl_buffer: AclListBuf::new(),
             path_buffer: String::new(),
-            found: None,
+            foreseen: None,
         }
     }
 
@@ -174,7 +182,7 @@ impl Prep {
             };
         };
         record.resize(start + HEADER_BYTES, 0);
-        self.found = None;
+        self.foreseen = None;
         let result = match &request {
             Request::Multi(multi) => return self.multi(tree, context, multi, start, record),
             Request::Create(create)
@@ -242,7 +250,7 @@ impl Prep {
             err: ErrorCode::Ok,
             multi_err: ErrorCode::Ok,
             unparsable: false,
-            node: self.found,
+            foreseen: self.foreseen,
         }
     }
 
@@ -322,6 +330,6 @@ fn refuse(
         err: code,
         multi_err: ErrorCode::Ok,
         unparsable: false,
-        node: None,
+        foreseen: None,
     }
 }

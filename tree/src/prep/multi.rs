@@ -52,7 +52,7 @@ impl Prep {
         let prepared = self.finish(context, OpCode::Multi, start, record);
         Prepared {
             multi_err: failed.unwrap_or(ErrorCode::Ok),
-            node: None,
+            foreseen: None,
             ..prepared
         }
     }

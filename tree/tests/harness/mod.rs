@@ -10,11 +10,11 @@ use ironkeeper_proto::{
     Response, SessionId, SetAcl, SetData, Stat, Text, Txn, Writer, Xid, Zxid, decode_record,
 };
 use ironkeeper_tree::acl::{AclRules, AuthOutcome, Identities, allows};
-use ironkeeper_tree::prep::{Prep, PrepOptions, Prepared, RequestContext};
+use ironkeeper_tree::prep::{Foreseen, Prep, PrepOptions, Prepared, RequestContext};
 use ironkeeper_tree::read::{ReadContext, serve_read};
 use ironkeeper_tree::reply::write_reply;
 use ironkeeper_tree::watch::{WatchEffects, WatchSink, WatchTable, WatcherId};
-use ironkeeper_tree::{DigestCheck, NodeId, Tree};
+use ironkeeper_tree::{DigestCheck, Tree};
 
 /// One connection with its session.
 #[derive(Clone, Debug)]
@@ -58,8 +58,8 @@ pub(crate) struct Server {
     pub(crate) events: Vec<Event>,
     pub(crate) clients: Vec<Client>,
     pub(crate) records: VecDeque<Vec<u8>>,
-    /// Where validation said that a record's node is.
-    nodes: BTreeMap<Zxid, NodeId>,
+    /// What validation foresaw of a record.
+    foreseen: BTreeMap<Zxid, Foreseen>,
 }
 
 struct Sink<'a> {
@@ -102,7 +102,7 @@ impl Server {
             events: Vec::new(),
             clients: Vec::new(),
             records: VecDeque::new(),
-            nodes: BTreeMap::new(),
+            foreseen: BTreeMap::new(),
         }
     }
 
@@ -159,7 +159,8 @@ impl Server {
             .prep
             .prepare(&self.tree, &context, op, body, &mut record);
         assert_eq!(record.drain(..6).as_slice(), b"before");
-        self.nodes.extend(prepared.node.map(|node| (zxid, node)));
+        self.foreseen
+            .extend(prepared.foreseen.map(|foreseen| (zxid, foreseen)));
         self.records.push_back(record);
         prepared
     }
@@ -174,13 +175,13 @@ impl Server {
             rules: &self.rules,
         };
         let mut effects = WatchEffects::new(&mut self.watches, &mut sink);
-        let node = self.nodes.remove(&header.zxid);
-        if let (Some(node), Txn::SetData(set)) = (node, &txn) {
-            assert_eq!(self.tree.lookup(set.path), Some(node), "{txn:?}");
+        let foreseen = self.foreseen.remove(&header.zxid);
+        if let (Some(foreseen), Txn::SetData(set)) = (foreseen, &txn) {
+            assert_eq!(self.tree.lookup(set.path), Some(foreseen.node), "{txn:?}");
         }
-        let applied = self
-            .tree
-            .apply_at(&header, &txn, digest.as_ref(), node, &mut effects);
+        let applied =
+            self.tree
+                .apply_foreseen(&header, &txn, digest.as_ref(), foreseen, &mut effects);
         assert_eq!(applied.anomaly, None, "{txn:?}");
         let want = if digest.is_some() {
             DigestCheck::Equal
