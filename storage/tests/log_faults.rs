@@ -3,17 +3,12 @@
 mod common;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::io::{Disk, Fault, FaultKind, FaultOp, SimDisk};
 use ironkeeper_storage::{Appended, Backend, Log, StorageError, Verdict};
-
-fn sim(disk: &SimDisk) -> Arc<dyn Disk> {
-    Arc::new(disk.clone())
-}
 
 fn append(log: &mut Log, zxid: i64, len: usize) {
     assert_eq!(

@@ -14,10 +14,6 @@ use ironkeeper_storage::{StorageError, Store, StoreOptions};
 
 const META: &str = "/data/native-1/META";
 
-fn sim(disk: &SimDisk) -> Arc<dyn Disk> {
-    Arc::new(disk.clone())
-}
-
 fn epochs(disk: &SimDisk) -> (i64, i64) {
     let meta = Store::open(sim_options(), sim(disk)).unwrap().meta();
     (meta.accepted_epoch, meta.current_epoch)

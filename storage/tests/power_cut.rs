@@ -4,17 +4,12 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use common::*;
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::format::{BLOCK_BYTES, UNIT_BYTES};
-use ironkeeper_storage::io::{Disk, SimDisk};
+use ironkeeper_storage::io::SimDisk;
 use ironkeeper_storage::{Appended, Log, StorageError, Store, StoreOptions, Verdict};
-
-fn sim(disk: &SimDisk) -> Arc<dyn Disk> {
-    Arc::new(disk.clone())
-}
 
 /// A record whose length and bytes depend on the life it was written in, so that a record of an
 /// earlier life that comes back is not taken for this one's.

@@ -6,8 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ironkeeper_proto::Zxid;
-use ironkeeper_storage::io::{Disk, OsDisk, Waker};
-use ironkeeper_storage::{Appended, Backend, Log, Marks, Replayed, Result, Store, StoreOptions};
+use ironkeeper_storage::format::BLOCK_BYTES;
+use ironkeeper_storage::io::{Disk, OsDisk, SimDisk, Waker};
+use ironkeeper_storage::{
+    Appended, Backend, Log, LogReader, Marks, Replayed, Result, StorageError, Store, StoreOptions,
+};
 
 /// A record as the log wants it: its zxid at offset 12, the rest recognisable.
 pub(crate) fn record(zxid: Zxid, len: usize) -> Vec<u8> {
@@ -137,7 +140,7 @@ pub(crate) fn segment_path(number: u64) -> std::path::PathBuf {
 
 /// The frames of a segment as its bytes tell, for tests that damage one.
 pub(crate) fn frames(bytes: &[u8]) -> Vec<ironkeeper_storage::format::FrameHeader> {
-    use ironkeeper_storage::format::{BLOCK_BYTES, Identity, SegmentHeader, Sight, look};
+    use ironkeeper_storage::format::{Identity, SegmentHeader, Sight, look};
     let header = SegmentHeader::decode(&bytes[..BLOCK_BYTES])
         .or_else(|_| SegmentHeader::decode(&bytes[BLOCK_BYTES..]))
         .unwrap();
@@ -185,4 +188,54 @@ pub(crate) fn rounds(short: u64, long: u64) -> u64 {
     } else {
         short
     }
+}
+
+/// A simulated disk as the store wants it: another handle to the same.
+pub(crate) fn sim(disk: &SimDisk) -> Arc<dyn Disk> {
+    Arc::new(disk.clone())
+}
+
+/// Stages a record that must be taken.
+pub(crate) fn append(log: &mut Log, zxid: Zxid, len: usize) {
+    assert_eq!(
+        log.append(zxid, &record(zxid, len)).unwrap(),
+        Appended::Staged
+    );
+}
+
+/// The zxids that a reader finds, each record checked.
+pub(crate) fn read(reader: &LogReader, after: Zxid, up_to: Zxid) -> Vec<i64> {
+    let mut seen = Vec::new();
+    reader
+        .read(after, up_to, &mut |zxid, bytes| {
+            assert_eq!(bytes, &record(zxid, bytes.len()), "{zxid}");
+            seen.push(zxid.0);
+            true
+        })
+        .unwrap();
+    seen
+}
+
+/// A log of `last` records, one a frame, closed by nobody; as a power cut leaves it.
+pub(crate) fn written(last: i64, len: usize) -> SimDisk {
+    let disk = SimDisk::new(7);
+    let (_store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
+    write(&mut log, 1..=last, 1, len).unwrap();
+    disk.crash(7)
+}
+
+pub(crate) fn refusal(disk: &SimDisk, after: i64) -> StorageError {
+    let store = Store::open(sim_options(), sim(disk)).unwrap();
+    match replay(&store, Zxid(after)) {
+        Err(error) => error,
+        Ok(recovered) => panic!("started with {:?}", recovered.replayed),
+    }
+}
+
+pub(crate) fn block_of(disk: &SimDisk, number: u64, zxid: i64) -> u64 {
+    let bytes = disk.content(&segment_path(number)).unwrap();
+    let frame = frames(&bytes)
+        .into_iter()
+        .find(|frame| frame.last_zxid == Zxid(zxid));
+    u64::from(frame.unwrap().block_index) * BLOCK_BYTES as u64
 }
