@@ -19,6 +19,7 @@ mod image_file;
 mod listener;
 pub mod logging;
 mod metrics;
+mod outbound;
 mod outbox;
 mod recovery;
 pub mod server;
