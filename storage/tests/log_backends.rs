@@ -2,35 +2,20 @@
 
 mod common;
 
-use std::fmt;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use common::machines::{Only, on_every_backend};
 use common::*;
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::format::{BLOCK_BYTES, UNIT_BYTES};
-use ironkeeper_storage::io::{
-    Access, Caching, Disk, Entry, File, LockError, LockGuard, OsDisk, Queue, QueueKind, Waker,
-};
+use ironkeeper_storage::io::{OsDisk, QueueKind, Waker};
 use ironkeeper_storage::{
     Appended, Backend, StorageError, Store, StoreOptions, TruncateReason, Verdict,
 };
-
-/// Runs a test once for each backend, each in a directory of its own.
-fn on_every_backend(test: impl Fn(&StoreOptions)) {
-    for backend in backends() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut options = options(dir.path());
-        options.backend = backend;
-        eprintln!("{backend:?}");
-        test(&options);
-    }
-}
 
 fn wal(options: &StoreOptions, number: u64) -> PathBuf {
     options
@@ -40,13 +25,14 @@ fn wal(options: &StoreOptions, number: u64) -> PathBuf {
 
 #[test]
 fn records_come_back_in_order_over_many_segments() {
-    on_every_backend(|options| {
+    on_every_backend(|options, machine| {
         // A frame takes what came while the one before it was written: how long frames become
         // depends on the device. Bounded well below a segment, the bytes alone fill more than four.
         let mut options = options.clone();
         options.frame_bytes_max = 32 << 10;
-        let (store, recovered, mut log) = open(options.clone(), os()).unwrap();
+        let (store, recovered, mut log) = open(options.clone(), machine.disk()).unwrap();
         assert!(recovered.records.is_empty());
+        assert!(machine.kind.is_none_or(|kind| kind == log.queue_kind()));
         write(&mut log, 1..=3000, 7, 400).unwrap();
         assert_eq!(log.last_durable(), Zxid(3000));
         let view = log.stats().view();
@@ -55,25 +41,25 @@ fn records_come_back_in_order_over_many_segments() {
         assert!(log.stats().sync_ns.quantile(500) > 0);
         drop((log, store));
 
-        let (store, recovered, mut log) = open(options.clone(), os()).unwrap();
+        let (store, recovered, mut log) = open(options.clone(), machine.disk()).unwrap();
         assert_is_history(&recovered, 3000, 400);
         assert_eq!(recovered.replayed.verdict, Verdict::End);
         write(&mut log, 3001..=3050, 1, 400).unwrap();
         log.close(marks(Zxid(3050))).unwrap();
         drop(store);
 
-        let (_store, recovered, _log) = open(options.clone(), os()).unwrap();
+        let (_store, recovered, _log) = open(options.clone(), machine.disk()).unwrap();
         assert_is_history(&recovered, 3050, 400);
     });
 }
 
 #[test]
 fn several_frames_in_flight_are_released_in_order() {
-    on_every_backend(|options| {
+    on_every_backend(|options, machine| {
         let mut options = options.clone();
         options.frames_in_flight_max = 4;
         options.frames_unreleased_max = 8;
-        let (store, _, mut log) = open(options.clone(), os()).unwrap();
+        let (store, _, mut log) = open(options.clone(), machine.disk()).unwrap();
         let (mut zxid, mut released) = (0, Vec::new());
         while zxid < 600 {
             for _ in 0..3 {
@@ -113,15 +99,15 @@ fn several_frames_in_flight_are_released_in_order() {
             600
         );
         drop((store, log));
-        let (_store, recovered, _log) = open(options, os()).unwrap();
+        let (_store, recovered, _log) = open(options, machine.disk()).unwrap();
         assert_is_history(&recovered, 600, 700);
     });
 }
 
 #[test]
 fn long_records_control_frames_and_the_idle_mark() {
-    on_every_backend(|options| {
-        let (store, _, mut log) = open(options.clone(), os()).unwrap();
+    on_every_backend(|options, machine| {
+        let (store, _, mut log) = open(options.clone(), machine.disk()).unwrap();
         for (zxid, len) in [(1, 40), (2, 3 << 20), (3, 90_000), (4, 70)] {
             assert_eq!(
                 log.append(Zxid(zxid), &record(Zxid(zxid), len)).unwrap(),
@@ -158,7 +144,7 @@ fn long_records_control_frames_and_the_idle_mark() {
             .unwrap();
         assert_eq!(seen, zxids);
         drop((store, log));
-        let (_store, recovered, _log) = open(options.clone(), os()).unwrap();
+        let (_store, recovered, _log) = open(options.clone(), machine.disk()).unwrap();
         assert_eq!(recovered.zxids(), zxids);
         assert_eq!(recovered.records[1].1, record(Zxid(2), 3 << 20));
     });
@@ -167,12 +153,12 @@ fn long_records_control_frames_and_the_idle_mark() {
 /// Real files, edited behind the log's back: the verdicts do not depend on the backend.
 #[test]
 fn torn_and_rotten_tails_are_told_apart() {
-    on_every_backend(|options| {
+    on_every_backend(|options, machine| {
         for (fill, expected) in [(0u8, None), (0xa5, Some(Verdict::Rot))] {
             let dir = tempfile::tempdir().unwrap();
             let mut options = options.clone();
             (options.log_dir, options.snapshot_dir) = (dir.path().into(), dir.path().into());
-            let (store, _, mut log) = open(options.clone(), os()).unwrap();
+            let (store, _, mut log) = open(options.clone(), machine.disk()).unwrap();
             // A frame each: the damage below is to take the last record alone.
             for zxid in 1..=5 {
                 write(&mut log, [zxid], 1, 700).unwrap();
@@ -184,7 +170,7 @@ fn torn_and_rotten_tails_are_told_apart() {
             let from = last.block_index as usize * BLOCK_BYTES + UNIT_BYTES;
             bytes[from..from + UNIT_BYTES].fill(fill);
             fs::write(&path, &bytes).unwrap();
-            let store = Store::open(options.clone(), os()).unwrap();
+            let store = Store::open(options.clone(), machine.disk()).unwrap();
             match (replay(&store, Zxid(0)), expected) {
                 (Ok(recovered), None) => {
                     assert_eq!(recovered.replayed.verdict, Verdict::Torn);
@@ -209,14 +195,14 @@ fn torn_and_rotten_tails_are_told_apart() {
 /// Recovery on several threads gives what one gives, and says how far it is.
 #[test]
 fn recovery_on_many_threads() {
-    on_every_backend(|options| {
-        let (store, _, mut log) = open(options.clone(), os()).unwrap();
+    on_every_backend(|options, machine| {
+        let (store, _, mut log) = open(options.clone(), machine.disk()).unwrap();
         write(&mut log, 1..=4000, 50, 400).unwrap();
         drop((store, log));
         for threads in [1, 2, 8] {
             let mut options = options.clone();
             options.recovery_threads = threads;
-            let store = Store::open(options, os()).unwrap();
+            let store = Store::open(options, machine.disk()).unwrap();
             let (mut records, mut progress) = (Vec::new(), Vec::new());
             let replayed = store
                 .replay(
@@ -247,8 +233,8 @@ fn recovery_on_many_threads() {
 /// A reader follows a log that is being written, from another thread.
 #[test]
 fn a_reader_beside_the_writer() {
-    on_every_backend(|options| {
-        let (store, _, mut log) = open(options.clone(), os()).unwrap();
+    on_every_backend(|options, machine| {
+        let (store, _, mut log) = open(options.clone(), machine.disk()).unwrap();
         let reader = store.log_reader();
         std::thread::scope(|scope| {
             let follower = scope.spawn(move || {
@@ -341,236 +327,4 @@ fn completions_are_announced() {
         }
         assert_eq!(log.last_durable(), Zxid(zxid));
     }
-}
-
-/// A machine that has only one kind of queue: what a seccomp filter, or an old kernel, leaves.
-struct Only(OsDisk, QueueKind);
-
-impl fmt::Debug for Only {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Only({})", self.1)
-    }
-}
-
-impl Disk for Only {
-    fn open(&self, path: &Path, access: Access, caching: Caching) -> io::Result<Arc<dyn File>> {
-        self.0.open(path, access, caching)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.0.list(dir)
-    }
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.0.create_dir_all(dir)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_file(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.0.sync_dir(dir)
-    }
-    fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockError> {
-        self.0.lock(path)
-    }
-    fn queue(&self, kind: QueueKind, wake: Waker) -> io::Result<Box<dyn Queue>> {
-        match kind {
-            // EPERM, as a seccomp filter answers.
-            QueueKind::Uring => Err(io::ErrorKind::PermissionDenied.into()),
-            _ => self.0.queue(self.1, wake),
-        }
-    }
-    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
-        self.0.random(bytes)
-    }
-    fn now(&self) -> Duration {
-        self.0.now()
-    }
-}
-
-/// E62: without io_uring `auto` falls back, a pin to it is refused with the remedy, and files
-/// written by either are read by both.
-#[test]
-fn without_io_uring_the_same_files_are_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let without = || -> Arc<dyn Disk> { Arc::new(Only(OsDisk::new(), QueueKind::Inline)) };
-    let (store, _, mut log) = open(options(dir.path()), without()).unwrap();
-    assert_ne!(log.queue_kind(), QueueKind::Uring);
-    write(&mut log, 1..=400, 3, 300).unwrap();
-    drop((store, log));
-    let mut pinned = options(dir.path());
-    pinned.backend = Backend::IoUring;
-    match open(pinned.clone(), without()).map(|_| ()) {
-        Err(StorageError::Option {
-            name: "backend",
-            why,
-        }) => assert!(why.contains("auto"), "{why}"),
-        other => panic!("{other:?}"),
-    }
-    let mut last = 400;
-    for backend in backends() {
-        let mut options = options(dir.path());
-        options.backend = backend;
-        let (store, recovered, mut log) = open(options, os()).unwrap();
-        assert_is_history(&recovered, last, 300);
-        write(&mut log, last + 1..=last + 40, 3, 300).unwrap();
-        last += 40;
-        drop((store, log));
-    }
-    let (_store, recovered, _log) = open(options(dir.path()), without()).unwrap();
-    assert_is_history(&recovered, last, 300);
-}
-
-/// E63: a file system that refuses O_DIRECT: buffered, by every option but io_uring.
-#[test]
-fn where_direct_io_is_refused_the_log_is_buffered() {
-    let Some(shm) = Path::new("/dev/shm")
-        .is_dir()
-        .then(|| tempfile::tempdir_in("/dev/shm").unwrap())
-    else {
-        eprintln!("NOT RUN: no tmpfs at /dev/shm");
-        return;
-    };
-    // Kernels since 6.6 take O_DIRECT on tmpfs; elsewhere the simulated disk refuses in their place.
-    let probe = OsDisk::new()
-        .open(
-            &shm.path().join("probe"),
-            Access::Create,
-            Caching::DirectDurable,
-        )
-        .unwrap();
-    let (disk, dir): (Arc<dyn Disk>, PathBuf) = if probe.is_direct() {
-        let sim = ironkeeper_storage::io::SimDisk::new(1);
-        sim.refuse_direct();
-        (Arc::new(sim), "/data".into())
-    } else {
-        (os(), shm.path().to_owned())
-    };
-    for backend in [Backend::Auto, Backend::Pwrite, Backend::Buffered] {
-        let mut options = options(&dir);
-        options.backend = backend;
-        let (store, recovered, mut log) = open(options, Arc::clone(&disk)).unwrap();
-        let last = recovered.replayed.last.0;
-        write(&mut log, last + 1..=last + 60, 3, 300).unwrap();
-        drop((store, log));
-    }
-    let mut pinned = options(&dir);
-    pinned.backend = Backend::IoUring;
-    if !probe.is_direct() {
-        assert!(matches!(
-            open(pinned, disk),
-            Err(StorageError::Option { .. })
-        ));
-    }
-    // And on tmpfs itself, whatever it does.
-    let (store, _, mut log) = open(options(shm.path().join("t").as_path()), os()).unwrap();
-    write(&mut log, 1..=60, 3, 300).unwrap();
-    drop((store, log));
-    let (_store, recovered, _log) = open(options(shm.path().join("t").as_path()), os()).unwrap();
-    assert_is_history(&recovered, 60, 300);
-}
-
-/// Where the kernel has io_uring it must have been used: a CI that quietly tests one backend of two
-/// tests nothing about the other.
-#[test]
-fn io_uring_is_used_where_the_kernel_has_it() {
-    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    let in_kernel =
-        Path::new("/proc/sys/kernel/io_uring_disabled").exists() && disabled.trim() == "0";
-    let usable = backends().contains(&Backend::IoUring);
-    if !usable {
-        let why = format!("io_uring_disabled is {disabled:?}");
-        assert!(
-            !(in_kernel && std::env::var_os("CI").is_some()),
-            "io_uring is there and was not used ({why})"
-        );
-        eprintln!("NOT RUN on io_uring: {why}");
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let mut options = options(dir.path());
-    options.backend = Backend::IoUring;
-    let (_store, _, mut log) = open(options, os()).unwrap();
-    assert_eq!(log.queue_kind(), QueueKind::Uring);
-    write(&mut log, 1..=100, 1, 300).unwrap();
-    assert_eq!(log.queue_kind(), QueueKind::Uring, "a pinned backend stays");
-    assert_eq!(log.stats().view().switches, 0);
-}
-
-const CHILD: &str = "IRONKEEPER_MEMLOCK_CHILD";
-
-/// An ordinary user with `ulimit -l 64`, the default of many systems: io_uring cannot register the
-/// log's buffers then, and must do without.
-#[test]
-fn an_ordinary_user_with_64_kib_of_locked_memory() {
-    if let Some(dir) = std::env::var_os(CHILD) {
-        return memlock_child(Path::new(&dir));
-    }
-    let dir = tempfile::tempdir().unwrap();
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    // A copy that the other user can reach.
-    let program = dir.path().join("test");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = Command::new("prlimit");
-    command.arg("--memlock=65536:65536");
-    if rustix::process::getuid().is_root() {
-        command.args([
-            "setpriv",
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "--inh-caps=-all",
-            "--bounding-set=-all",
-        ]);
-    }
-    command
-        .arg(&program)
-        .args([
-            "--exact",
-            "an_ordinary_user_with_64_kib_of_locked_memory",
-            "--nocapture",
-        ])
-        .env(CHILD, dir.path().join("data"))
-        .current_dir(dir.path());
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) => {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "prlimit is missing: {error}"
-            );
-            eprintln!("NOT RUN: prlimit is missing: {error}");
-            return;
-        }
-    };
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(output.status.success(), "{text}");
-    assert!(
-        text.contains("child: 64 KiB"),
-        "the child did not run: {text}"
-    );
-}
-
-fn memlock_child(dir: &Path) {
-    use rustix::process::{Resource, getrlimit, getuid};
-    assert!(!getuid().is_root(), "an ordinary user");
-    let limit = getrlimit(Resource::Memlock);
-    assert_eq!(limit.current, Some(65536), "{limit:?}");
-    for backend in backends() {
-        let mut options = options(&dir.join(format!("{backend:?}")));
-        options.backend = backend;
-        let (store, _, mut log) = open(options.clone(), os()).unwrap();
-        write(&mut log, 1..=300, 3, 2000).unwrap();
-        drop((store, log));
-        let (_store, recovered, _log) = open(options, os()).unwrap();
-        assert_is_history(&recovered, 300, 2000);
-    }
-    println!("child: 64 KiB, {:?}", backends());
 }

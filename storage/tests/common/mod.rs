@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod machines;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -238,4 +240,31 @@ pub(crate) fn block_of(disk: &SimDisk, number: u64, zxid: i64) -> u64 {
         .into_iter()
         .find(|frame| frame.last_zxid == Zxid(zxid));
     u64::from(frame.unwrap().block_index) * BLOCK_BYTES as u64
+}
+
+/// What `act` writes to the server's log, on this thread.
+pub(crate) fn logged<T>(act: impl FnOnce() -> T) -> (T, String) {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let result = tracing::subscriber::with_default(subscriber, act);
+    let bytes = lines.0.lock().clone();
+    (result, String::from_utf8(bytes).unwrap())
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
