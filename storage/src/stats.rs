@@ -122,7 +122,7 @@ pub struct LogStatsView {
     pub queued_bytes: u64,
     /// Segments activated.
     pub segments: u64,
-    /// Spares made.
+    /// Segments that are ready to be the next one: 1, or 0 while it is being made or cannot be.
     pub spares: u64,
     /// Writes slower than the warning threshold.
     pub slow_writes: u64,

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -17,6 +18,7 @@ use crate::error::{Result, StorageError};
 use crate::io::{Access, Caching, Disk, File, Waker};
 use crate::meta::MetaFile;
 use crate::options::Maintenance;
+use crate::stats::LogStats;
 
 /// The next segment, lacking only its headers.
 #[derive(Clone, Debug)]
@@ -55,11 +57,13 @@ struct Worker {
     meta: Arc<Mutex<MetaFile>>,
     wake: Waker,
     shared: Arc<Shared>,
+    stats: Arc<LogStats>,
 }
 
 /// The owner's side.
 pub(crate) struct Maintainer {
     shared: Arc<Shared>,
+    stats: Arc<LogStats>,
     worker: Option<Worker>,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -81,6 +85,7 @@ impl Maintainer {
         caching: Caching,
         meta: Arc<Mutex<MetaFile>>,
         wake: Waker,
+        stats: Arc<LogStats>,
     ) -> Result<Maintainer> {
         let shared = Arc::new(Shared::default());
         let dir = layout.wal.clone();
@@ -91,10 +96,12 @@ impl Maintainer {
             meta,
             wake,
             shared: Arc::clone(&shared),
+            stats: Arc::clone(&stats),
         };
         if mode == Maintenance::Inline {
             return Ok(Maintainer {
                 shared,
+                stats,
                 worker: Some(worker),
                 jobs: None,
                 thread: None,
@@ -111,6 +118,7 @@ impl Maintainer {
             .map_err(|error| StorageError::io("start a thread for", &dir, error))?;
         Ok(Maintainer {
             shared,
+            stats,
             worker: None,
             jobs: Some(jobs),
             thread: Some(thread),
@@ -155,7 +163,11 @@ impl Maintainer {
             .ready
             .as_ref()
             .is_some_and(|ready| ready.number == number && ready.bytes >= bytes);
-        if fits { state.ready.take() } else { None }
+        if !fits {
+            return None;
+        }
+        self.stats.spares.store(0, Ordering::Relaxed);
+        state.ready.take()
     }
 
     /// Whether the file asked for is there.
@@ -214,6 +226,7 @@ impl Worker {
                     Ok(ready) => {
                         state.ready = Some(ready);
                         state.low = None;
+                        self.stats.spares.store(1, Ordering::Relaxed);
                     }
                     Err(error) => {
                         let source = std::error::Error::source(&error);

@@ -14,6 +14,7 @@ use crate::log::segment::header_blocks;
 use crate::log::writer::{Active, Start, bytes_in_flight_max, segment_flags};
 use crate::log::{Appended, Log, Marks, Verdict};
 use crate::meta::MetaFlags;
+use crate::stats::LogStats;
 
 impl Inner {
     pub(super) fn start_log(&self, state: &State, ended: &Ended, wake: Waker) -> Result<Log> {
@@ -69,6 +70,7 @@ impl Inner {
             }
             None => self.activate(last, ended, caching)?,
         };
+        let stats = Arc::new(LogStats::default());
         let maintainer = Maintainer::start(
             self.options.maintenance,
             Arc::clone(&self.disk),
@@ -76,6 +78,7 @@ impl Inner {
             caching,
             Arc::clone(&self.meta),
             Arc::clone(&wake),
+            Arc::clone(&stats),
         )?;
         let position = ended.position;
         let mut log = Log::start(Start {
@@ -89,6 +92,7 @@ impl Inner {
             link: position.link,
             zxid: position.zxid,
             maintainer,
+            stats,
             locks: Arc::clone(&self.locks),
         })?;
         if position.zxid < ended.after {

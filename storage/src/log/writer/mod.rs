@@ -70,6 +70,7 @@ pub(crate) struct Start {
     pub(crate) link: Link,
     pub(crate) zxid: Zxid,
     pub(crate) maintainer: Maintainer,
+    pub(crate) stats: Arc<LogStats>,
     pub(crate) locks: Arc<Vec<Box<dyn LockGuard>>>,
 }
 
@@ -143,6 +144,7 @@ impl Log {
             link,
             zxid,
             maintainer,
+            stats,
             locks,
         } = start;
         // The measurement writes zeros to a blank block: the next one.
@@ -158,7 +160,6 @@ impl Log {
             .collect();
         let mut queue = measured.queue;
         queue.register(&mut pool);
-        let stats = Arc::new(LogStats::default());
         let mut log = Log {
             disk,
             options,
