@@ -63,18 +63,24 @@ impl Exit {
     }
 }
 
-/// Logs the whole chain of causes and gives the exit code.
-pub(crate) fn report(exit: &Exit) -> ExitCode {
-    let mut sentence = exit.to_string();
-    let mut source = exit.source();
-    // Transparent variants repeat their only cause.
+/// An error with all of its causes in one line: `Display` alone says what failed, and not why.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();
+        // Some errors have their cause in their own text already.
         if !sentence.ends_with(&text) {
             sentence = format!("{sentence}: {text}");
         }
         source = cause.source();
     }
+    sentence
+}
+
+/// Logs the whole chain of causes and gives the exit code.
+pub(crate) fn report(exit: &Exit) -> ExitCode {
+    let sentence = chain(exit);
     let (code, line) = exit.code();
     error!("{sentence}");
     error!("{line}");

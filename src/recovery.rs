@@ -3,7 +3,6 @@
 //! Strict, because both are exact: a txn that does not fit the tree, or whose digest is not the
 //! tree's, means damage, and the server does not start on it.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::config::Options;
 use crate::config::options::{LogBackend, RecoveryMode};
+use crate::exit::chain;
 use crate::image_file;
 use crate::state::Server;
 
@@ -245,7 +245,7 @@ fn summary(from: Zxid, records: u64, tree: &Tree) -> String {
     }
 }
 
-/// Says how far a long recovery is: on a terminal on one line, elsewhere as log lines.
+/// Says how far a long recovery is, now and then, in the log.
 struct Progress {
     started: Instant,
     told_ms: AtomicU64,
@@ -262,27 +262,13 @@ impl Progress {
     fn tell(&self, what: &str, done: u64, total: u64) {
         let elapsed = self.started.elapsed();
         let now_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let interval = if std::io::stderr().is_terminal() {
-            200
-        } else {
-            PROGRESS_INTERVAL.as_millis()
-        };
         let told_ms = self.told_ms.load(Ordering::Relaxed);
-        if elapsed < QUIET_TIME || u128::from(now_ms - told_ms.min(now_ms)) < interval {
+        let since_told = Duration::from_millis(now_ms.saturating_sub(told_ms));
+        if elapsed < QUIET_TIME || since_told < PROGRESS_INTERVAL {
             return;
         }
         self.told_ms.store(now_ms, Ordering::Relaxed);
         let percent = (done.saturating_mul(100)).checked_div(total).unwrap_or(100);
         info!("{what}: {percent}%");
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

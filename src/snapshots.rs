@@ -18,6 +18,7 @@ use ironkeeper_storage::{StorageError, Store};
 use ironkeeper_tree::Image;
 use tracing::{error, info, warn};
 
+use crate::exit::chain;
 use crate::state::{Input, Server};
 
 /// Why a snapshot was not published, or old files were not removed.
@@ -138,7 +139,7 @@ impl Writer {
                     info!("Snapshotting: {zxid} written, read back and published in {ms} ms");
                     drop(image);
                     if let Err(failure) = self.retire() {
-                        warn!("old snapshots and log segments stay: {failure}");
+                        warn!("old snapshots and log segments stay: {}", chain(&failure));
                     }
                 }
                 Err(failure) => {
@@ -147,8 +148,9 @@ impl Writer {
                         .snapshots_failed
                         .fetch_add(1, Ordering::Relaxed);
                     error!(
-                        "snapshot {zxid} was not written: {failure}; nothing is lost, the log \
-                         holds everything and the next snapshot is tried in time"
+                        "snapshot {zxid} was not written: {}; nothing is lost, the log holds \
+                         everything and the next snapshot is tried in time",
+                        chain(&failure)
                     );
                 }
             }
