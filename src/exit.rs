@@ -1,9 +1,8 @@
 //! Why a server ended, in a sentence, and the exit code that scripts expect (operations 1.2).
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
 use tracing::error;
 
@@ -79,13 +78,13 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 }
 
 /// Logs the whole chain of causes and gives the exit code.
-pub(crate) fn report(exit: &Exit) -> ExitCode {
+pub(crate) fn report(exit: &Exit) -> u8 {
     let sentence = chain(exit);
     let (code, line) = exit.code();
     error!("{sentence}");
     error!("{line}");
-    eprintln!("{line}");
-    eprintln!("{sentence}");
+    // Unlike `eprintln`, no panic where nobody takes the output any more: the code still counts.
+    let _ = writeln!(io::stderr(), "{line}\n{sentence}");
     error!("Exiting JVM with code {code}");
-    ExitCode::from(code)
+    code
 }

@@ -23,6 +23,7 @@ mod outbound;
 mod outbox;
 mod recovery;
 pub mod server;
+mod signals;
 mod snapshots;
 mod state;
 mod stats;

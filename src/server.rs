@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use ironkeeper_storage::io::{Disk, OsDisk};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinError;
 use tracing::{info, warn};
 
@@ -17,13 +16,15 @@ use crate::exit::{Exit, report};
 use crate::home::{self, Runtimes};
 use crate::listener;
 use crate::recovery::{self, Recovered};
+use crate::signals::Signals;
 use crate::snapshots::Snapshots;
 use crate::state::{Phase, Server};
 
 /// How long connections may take to read what they are owed when the server stops.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// How long the engine may take to make durable what it has taken, when the server stops.
+/// How long it may take to make durable what was taken and to see the clients off, when the server
+/// stops.
 const STOP_TIME_MAX: Duration = Duration::from_millis(4500);
 
 /// Runs a standalone server until a signal stops it. The exit code is one of operations 1.2.
@@ -43,7 +44,7 @@ pub fn run_with_disk(options: Options, disk: Arc<dyn Disk>) -> ExitCode {
     }));
     match serve(options, disk) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(exit) => report(&exit),
+        Err(exit) => report(&exit).into(),
     }
 }
 
@@ -126,21 +127,17 @@ async fn live(
     info!("stopping; sessions stay alive for the next start");
     server.enter(Phase::Stopping);
     server.inbox.wake().wake();
-    tokio::select! {
-        ended = tokio::time::timeout(STOP_TIME_MAX, &mut engine) => match ended {
-            Ok(ended) => outcome(ended)?,
-            Err(_) => warn!("the log did not finish in time; the next start will recover"),
-        },
-        () = signals.stop() => return Err(Exit::Forced),
+    let stopping = Instant::now();
+    match tokio::time::timeout(STOP_TIME_MAX, &mut engine).await {
+        Ok(ended) => outcome(ended)?,
+        Err(_) => warn!("the log did not finish in time; the next start will recover"),
     }
     for shared in server.connections() {
         shared.outbox.with(|parcel| parcel.close = true);
         shared.wake.wake();
     }
-    tokio::select! {
-        _ = tokio::time::timeout(FAREWELL_TIME_MAX, server.all_dismissed()) => {}
-        () = signals.stop() => return Err(Exit::Forced),
-    }
+    let left = STOP_TIME_MAX.saturating_sub(stopping.elapsed());
+    let _ = tokio::time::timeout(left.min(FAREWELL_TIME_MAX), server.all_dismissed()).await;
     info!("stopped");
     Ok(())
 }
@@ -153,37 +150,16 @@ fn outcome(ended: Result<Result<(), commit::EngineError>, JoinError>) -> Result<
     }
 }
 
-/// The signals a server obeys. SIGHUP is taken so that it does no harm.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    _hangup: Signal,
-}
-
-impl Signals {
-    fn install() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            _hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 fn announce(
     server: &Server,
     address: Option<std::net::SocketAddr>,
     started: Instant,
     summary: &str,
 ) {
-    let data = server.options.data_dir.display();
+    let data_dir = &server.options.data_dir;
+    // Whoever reads the log does not know where the server was started.
+    let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone());
+    let data = data_dir.display();
     let ms = started.elapsed().as_millis();
     info!("{summary}; serving {ms} ms after the start");
     match address {
