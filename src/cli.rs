@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Base, Level, Notice, Sources, java, suggest};
 
+/// The first line of `--help`.
+pub const ABOUT: &str = "\
+A coordination server for clients of Apache ZooKeeper: a standalone server, in the foreground.
+";
+
 /// The last words of an end by bad arguments.
 pub const USAGE: &str = "\
 Usage: zk-server [start-foreground] [zoo.cfg]

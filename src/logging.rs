@@ -21,16 +21,38 @@ const NO_ID: i64 = -1;
 /// terminal, unless `NO_COLOR` asks otherwise.
 pub fn start() -> MyId {
     let my_id = MyId(Arc::new(AtomicI64::new(NO_ID)));
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, problem) = filter(&std::env::var("RUST_LOG").unwrap_or_default());
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Where nobody takes the output any more there is nobody to complain to: the complaint
+        // itself would end the process.
+        .log_internal_errors(false)
         .with_ansi(std::io::stdout().is_terminal() && !no_color)
         .event_format(ApacheLayout {
             my_id: my_id.clone(),
         })
         .init();
+    if let Some(problem) = problem {
+        tracing::warn!("{problem}");
+    }
     my_id
+}
+
+/// What `text` asks to be logged; an empty one asks for nothing in particular, not for silence.
+fn filter(text: &str) -> (EnvFilter, Option<String>) {
+    let default = || EnvFilter::new("info");
+    if text.trim().is_empty() {
+        return (default(), None);
+    }
+    match EnvFilter::try_new(text) {
+        Ok(filter) => (filter, None),
+        Err(error) => {
+            let text = text.escape_debug();
+            let problem = format!("RUST_LOG={text} is no filter ({error}); info is used instead");
+            (default(), Some(problem))
+        }
+    }
 }
 
 /// The server's id in the lines of a log; known only once the configuration was read.

@@ -1,6 +1,7 @@
 //! `zk-server`: parses the options, runs the server, maps errors to exit codes.
 #![forbid(unsafe_code)]
 
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,6 +9,9 @@ use ironkeeper::cli::{self, Command, Environment};
 use ironkeeper::config::{self, Level, Notice, Options, Sources};
 use ironkeeper::logging;
 use tracing::{error, info, warn};
+
+/// Apache's exit code for what it did not expect.
+const UNEXPECTED: u8 = 1;
 
 /// Apache's exit code for bad arguments and bad configurations.
 const INVALID_INVOCATION: u8 = 2;
@@ -25,25 +29,35 @@ fn main() -> ExitCode {
         }
     };
     match parsed.command {
-        Command::Help => {
-            print!("{}{}", cli::USAGE, cli::HELP);
-            ExitCode::SUCCESS
-        }
+        Command::Help => print(&format!("{}\n{}{}", cli::ABOUT, cli::USAGE, cli::HELP)),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
-            println!("ironkeeper {version}, for clients of Apache ZooKeeper 3.9.5 and earlier");
-            ExitCode::SUCCESS
+            print(&format!(
+                "ironkeeper {version}, for clients of Apache ZooKeeper 3.9.5 and earlier\n"
+            ))
         }
         Command::Check(sources) => check(&sources),
         Command::Run(sources) => run(&sources, &parsed.notices),
     }
 }
 
+/// Prints what was asked for; a reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("cannot write to the standard output: {error}");
+            ExitCode::from(UNEXPECTED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
 fn check(sources: &Sources) -> ExitCode {
     let reading = config::read(sources);
-    print!("{}", config::report(&reading));
+    let printed = print(&config::report(&reading));
     match reading.options {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(_) => printed,
         Err(_) => ExitCode::from(INVALID_INVOCATION),
     }
 }
