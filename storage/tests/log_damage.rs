@@ -253,6 +253,82 @@ fn strict_mode_refuses_what_protocol_mode_cuts() {
     assert_is_history(&recovered, 2, 700);
 }
 
+/// C5: what lies behind the end tells a write that a crash interrupted from anything else. Within
+/// the bounds of what may be in flight: torn. Beyond them, without a frame that would vouch for what
+/// is missing: nobody can say, so nothing is cut.
+#[test]
+fn what_lies_behind_the_end_is_weighed() {
+    let mut options = sim_options();
+    (options.frame_bytes_max, options.record_bytes_max) = (4096, 1000);
+    for (blocks, expected) in [(1, None), (9, Some(Verdict::Uncertain))] {
+        let disk = SimDisk::new(7);
+        let (_store, _, mut log) = open(options.clone(), sim(&disk)).unwrap();
+        for zxid in 1..=3 {
+            write(&mut log, [zxid], 1, 700).unwrap();
+        }
+        let disk = disk.crash(7);
+        let end = block_of(&disk, 1, 3) + BLOCK_BYTES as u64;
+        let place = end + blocks * BLOCK_BYTES as u64;
+        disk.corrupt(&segment_path(1), place + 700, |_| 0x5a, 300);
+        let store = Store::open(options.clone(), sim(&disk)).unwrap();
+        match (replay(&store, Zxid(0)), expected) {
+            (Ok(recovered), None) => {
+                assert_eq!(recovered.replayed.verdict, Verdict::Torn);
+                assert_is_history(&recovered, 3, 700);
+            }
+            (
+                Err(StorageError::LogDamaged {
+                    verdict, offset, ..
+                }),
+                Some(expected),
+            ) => {
+                assert_eq!((verdict, offset), (expected, end));
+            }
+            (other, _) => panic!("{blocks}: {:?}", other.map(|recovered| recovered.replayed)),
+        }
+    }
+}
+
+/// The copy in lost+found holds what could be read, and says where it could not; without room for
+/// the copy nothing is started.
+#[test]
+fn the_copy_in_lost_and_found_is_complete() {
+    let disk = written(5, 700);
+    let bad = block_of(&disk, 1, 3) + UNIT_BYTES as u64;
+    disk.break_sector(&segment_path(1), bad);
+    let copy = Path::new("/data/native-1/lost+found/0000000000000001.wal");
+    disk.set_capacity(Some(100_000));
+    let store = Store::open(sim_options(), sim(&disk)).unwrap();
+    let error = replay(&store, Zxid(3)).map(|_| ()).unwrap_err();
+    assert!(
+        error.is_no_space() && error.to_string().contains("lost+found"),
+        "{error}"
+    );
+    disk.set_capacity(None);
+    let recovered = replay(&store, Zxid(3)).unwrap();
+    assert_eq!(recovered.zxids(), [4, 5]);
+    let note = &recovered.replayed.notes[0];
+    for part in [
+        "0000000000000001.wal",
+        &bad.to_string(),
+        "snapshot",
+        "lost+found",
+        "joiners",
+    ] {
+        assert!(note.contains(part), "{part} is missing: {note}");
+    }
+    let (copied, original) = (
+        disk.content(copy).unwrap(),
+        disk.content(&segment_path(1)).unwrap(),
+    );
+    assert_eq!(copied.len(), original.len());
+    let bad = bad as usize..bad as usize + UNIT_BYTES;
+    assert!(copied[bad.clone()].iter().all(|byte| *byte == 0xee));
+    assert!(
+        copied[..bad.start] == original[..bad.start] && copied[bad.end..] == original[bad.end..]
+    );
+}
+
 /// A sector that cannot be read is damage of that sector, not of the file.
 #[test]
 fn unreadable_sectors_are_judged_by_place() {

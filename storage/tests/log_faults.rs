@@ -306,3 +306,24 @@ fn a_skipped_sync_is_noticed() {
     }
     assert!(noticed > 5, "the planted fault must show: {noticed}");
 }
+
+/// C6: a write slower than the threshold is counted and warned about; nothing else happens.
+#[test]
+fn a_slow_write_is_warned_about() {
+    let disk = SimDisk::new(1);
+    let (_store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
+    disk.hold(true);
+    for (zxid, takes_ms, slow) in [(1, 1000, 0), (2, 1001, 1), (3, 10, 1), (4, 60_000, 2)] {
+        append(&mut log, zxid, 100);
+        log.submit(marks(Zxid(zxid - 1))).unwrap();
+        disk.advance(Duration::from_millis(takes_ms));
+        disk.release(1);
+        let (durable, lines) = logged(|| log.poll().unwrap().unwrap());
+        assert_eq!(durable.latency, Duration::from_millis(takes_ms));
+        assert_eq!(log.stats().view().slow_writes, slow);
+        assert_eq!(lines.contains("WARN"), takes_ms > 1000, "{lines}");
+        if takes_ms > 1000 {
+            assert!(lines.contains(&format!("latency_ms={takes_ms}")), "{lines}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod common;
 
 use std::path::Path;
+use std::time::Duration;
 
 use common::*;
 use ironkeeper_proto::Zxid;
@@ -170,5 +171,94 @@ fn a_visitor_may_refuse() {
             source,
         }) => assert_eq!(source.to_string(), "no room"),
         other => panic!("{other:?}"),
+    }
+}
+
+/// C6: a sector of an old segment dies under a running server. Who reads it is told where; the log
+/// goes on being written, and everything else is still served.
+#[test]
+fn a_sector_that_dies_under_a_running_server_costs_its_readers_alone() {
+    let disk = SimDisk::new(1);
+    let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
+    for zxid in 1..=40 {
+        write(&mut log, [zxid], 1, 700).unwrap();
+    }
+    let bad = block_of(&disk, 1, 5) + 512;
+    disk.break_sector(&segment_path(1), bad);
+    let reader = store.log_reader();
+    let mut seen = Vec::new();
+    let result = reader.read(Zxid(0), Zxid(40), &mut |zxid, _| {
+        seen.push(zxid.0);
+        true
+    });
+    match result {
+        Err(StorageError::LogDamaged {
+            path,
+            offset,
+            what,
+            after,
+            ..
+        }) => {
+            assert_eq!((path, offset, after), (segment_path(1), bad, Zxid(4)));
+            assert!(what.contains("cannot be read"), "{what}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        seen,
+        [1, 2, 3, 4],
+        "whole records before it, none behind it"
+    );
+    assert_eq!(
+        read(&reader, Zxid(20), Zxid(40)),
+        (21..=40).collect::<Vec<_>>()
+    );
+    write(&mut log, 41..=50, 1, 700).unwrap();
+    assert_eq!(log.last_durable(), Zxid(50));
+    assert_eq!(
+        read(&reader, Zxid(40), Zxid(50)),
+        (41..=50).collect::<Vec<_>>()
+    );
+}
+
+/// A replay that takes long says how far it is, by the disk's clock.
+#[test]
+fn a_long_replay_tells_how_far_it_is() {
+    let disk = SimDisk::new(1);
+    let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
+    for zxid in 1..=60 {
+        write(&mut log, [zxid], 1, 700).unwrap();
+    }
+    drop((store, log));
+    for (record_ms, told) in [(0, 0..=0), (50, 12..=15), (1000, 60..=60)] {
+        let store = Store::open(sim_options(), sim(&disk)).unwrap();
+        let mut steps = Vec::new();
+        let clock = disk.clone();
+        store
+            .replay(Zxid(0), &mut |step| steps.push(step), &mut |_, _| {
+                clock.advance(Duration::from_millis(record_ms));
+                Ok(())
+            })
+            .unwrap();
+        assert!(
+            steps.iter().all(|step| step.segments_total == 3),
+            "{steps:?}"
+        );
+        let applied: Vec<_> = steps.iter().filter(|step| step.records > 0).collect();
+        assert!(
+            told.contains(&applied.len()),
+            "{record_ms} ms: {}",
+            applied.len()
+        );
+        assert!(
+            applied
+                .iter()
+                .all(|step| step.zxid.0 as u64 == step.records && step.zxid_last == Zxid(60))
+        );
+        assert!(
+            applied
+                .windows(2)
+                .all(|pair| pair[0].records < pair[1].records)
+        );
     }
 }
