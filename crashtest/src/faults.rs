@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ironkeeper_storage::io::{Access, Caching, Disk, Entry, File, LockError, LockGuard, OsDisk};
+use ironkeeper_storage::io::{
+    ALIGNMENT, Access, Caching, Disk, Entry, File, LockError, LockGuard, OsDisk,
+};
 
 /// No file grows and none is made: "No space left on device".
 pub const FULL: &str = "full";
@@ -22,6 +24,8 @@ pub const WRITES_HANG: &str = "writes-hang";
 /// Writes to files of the log take their time: [`SLOW_WRITE`] each, too long to be waited for by
 /// whoever has more to do.
 pub const WRITES_SLOW: &str = "writes-slow";
+/// Of a write to a file of the log one half goes down, and the rest never: it hangs as above.
+pub const WRITES_TEAR: &str = "writes-tear";
 /// Reads do not come back until the fault ends.
 pub const READS_HANG: &str = "reads-hang";
 /// Reads take their time: [`SLOW_READ`] each.
@@ -149,6 +153,12 @@ impl File for FaultyFile {
                 std::thread::park_timeout(SLOW_WRITE);
             }
             self.switches.hang(WRITES_HANG);
+            if self.switches.has(WRITES_TEAR) {
+                let half = bytes.len() / 2 / ALIGNMENT * ALIGNMENT;
+                self.inner
+                    .write_at(bytes.get(..half).unwrap_or_default(), offset)?;
+                self.switches.hang(WRITES_TEAR);
+            }
         }
         self.inner.write_at(bytes, offset)
     }

@@ -222,6 +222,55 @@ fn a_failed_write_or_sync_ends_the_server() {
     }
 }
 
+/// A crash in the middle of a write that nobody was told about: the write is cut, once, with one
+/// line that says where; all that was acknowledged is there.
+#[test]
+fn a_torn_write_is_cut_and_reported_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, switches) = server(dir.path());
+    let running = server.start_and_wait(WITHIN).unwrap();
+    fill_some(&running, 20);
+    let mut client = connect(&running);
+    let segment = dir.path().join("data/native-1/wal/0000000000000001.wal");
+    let before = std::fs::read(&segment).unwrap();
+    switches.begin(faults::WRITES_TEAR).unwrap();
+    client.submit(&requests::create(
+        "/torn",
+        &[7; 60_000],
+        CreateFlags::Persistent,
+    ));
+    client.flush().unwrap();
+    poll::until("half of the write", WITHIN, || {
+        let now = std::fs::read(&segment).unwrap();
+        let sevens = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == 7).count();
+        (sevens(&now) > sevens(&before) + 20_000).then_some(())
+    })
+    .unwrap();
+    running.kill().unwrap();
+    switches.end(faults::WRITES_TEAR).unwrap();
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let mut client = connect(&running);
+    assert_nodes(&mut client, 0..20);
+    assert!(client.exists("/torn", false).unwrap().is_none());
+    let log = log(&server);
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("a crash interrupted"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(
+        lines[0].contains("- WARN ") && lines[0].contains(".wal"),
+        "{log}"
+    );
+    drop(client);
+    running.kill().unwrap();
+    // Cut for good: the next start has nothing to say about it.
+    let running = server.start_and_wait(WITHIN).unwrap();
+    assert_nodes(&mut connect(&running), 0..20);
+    let log = std::fs::read_to_string(server.log_path()).unwrap();
+    assert_eq!(log.matches("a crash interrupted").count(), 1, "{log}");
+}
+
 /// It listens while it recovers: words are answered, sessions are refused, and a signal ends it
 /// without harm.
 #[test]

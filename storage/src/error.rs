@@ -241,6 +241,18 @@ impl StorageError {
     }
 }
 
+/// An error with its sources on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 /// Whether an error of the system says that space is exhausted.
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
     matches!(

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use ironkeeper_proto::Zxid;
 
+use crate::error::chain;
 use crate::snapshot::{SnapshotDir, SnapshotError};
 
 /// Fewest snapshots kept, whatever is asked for (Apache's floor of `autopurge.snapRetainCount`).
@@ -55,11 +56,11 @@ impl SnapshotDir {
                     }
                 }
                 Err(error) if error.is_damage() => {
-                    tracing::warn!("{error}");
+                    tracing::warn!("{}", chain(&error));
                     damaged.push(path);
                 }
                 // Unreadable for now, or not ours to judge: it stays, and does not count.
-                Err(error) => tracing::warn!("{error}; it stays and does not count"),
+                Err(error) => tracing::warn!("{}; it stays and does not count", chain(&error)),
             }
         }
         // With none known to be whole a damaged one may be the best there is: it stays in place.

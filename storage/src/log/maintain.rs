@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::segment::make_spare;
 use crate::dir::{Layout, WalName, list, parse_wal_name};
-use crate::error::{Result, StorageError};
+use crate::error::{Result, StorageError, chain};
 use crate::io::{Access, Caching, Disk, File, Waker};
 use crate::meta::MetaFile;
 use crate::options::Maintenance;
@@ -229,11 +229,7 @@ impl Worker {
                         self.stats.spares.store(1, Ordering::Relaxed);
                     }
                     Err(error) => {
-                        let source = std::error::Error::source(&error);
-                        let reason = source.map_or_else(
-                            || error.to_string(),
-                            |source| format!("{error}: {source}"),
-                        );
+                        let reason = chain(&error);
                         if state.low.is_none() {
                             tracing::error!(%reason, "no spare log segment can be made; writes are refused before the space runs out");
                         }
@@ -247,7 +243,7 @@ impl Worker {
                     meta.durable_floor = meta.durable_floor.max(floor);
                 });
                 if let Err(error) = result {
-                    self.shared.state.lock().failed = Some(error.to_string().into());
+                    self.shared.state.lock().failed = Some(chain(&error).into());
                 }
             }
         }

@@ -20,6 +20,7 @@ use super::error::{Missing, Refusal, SnapshotError};
 use super::format::Fault;
 use super::reader::SnapshotReader;
 use super::{SnapshotDir, Verified};
+use crate::error::chain;
 
 /// What the log holds: every record above `after` up to and with `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,16 +173,4 @@ fn missing(log: Option<LogRange>, zxid: Zxid, rejected: &[Rejected]) -> Option<M
         }),
         _ => None,
     }
-}
-
-/// An error with its sources on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

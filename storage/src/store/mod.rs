@@ -260,9 +260,6 @@ impl Store {
         let tail = state.tail.take();
         let (replayed, ended, index) = replay.run(&state.slots, tail, progress, visit)?;
         self.inner.shared.set(index);
-        for note in &replayed.notes {
-            tracing::warn!("{note}");
-        }
         state.replayed = Some(ended);
         Ok(replayed)
     }

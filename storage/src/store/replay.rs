@@ -10,7 +10,7 @@ use ironkeeper_proto::Zxid;
 
 use super::{Ended, Inner, Progress, Replayed, Slot, Visit};
 use crate::dir;
-use crate::error::{Result, StorageError};
+use crate::error::{Result, StorageError, chain};
 use crate::log::Verdict;
 use crate::log::format::{Link, SegmentHeader};
 use crate::log::index::{Control, Runs};
@@ -119,7 +119,8 @@ impl Replay<'_> {
                 // Whatever it held, the snapshot holds too.
                 Err(error) if jobs.is_empty() && below => {
                     self.notes.push(format!(
-                        "{error}. The snapshot at 0x{:x} holds all that was in it, so the server goes on; joiners cannot be served from it",
+                        "{}. The snapshot at 0x{:x} holds all that was in it, so the server goes on; joiners cannot be served from it",
+                        chain(&error),
                         self.after.0
                     ));
                 }
