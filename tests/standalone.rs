@@ -3,7 +3,6 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ironkeeper_client::process::{Program, Running, Server};
@@ -184,83 +183,6 @@ fn a_start_from_a_snapshot_and_the_log_above_it_is_the_same_tree() {
 }
 
 #[test]
-fn a_port_in_use_is_one_sentence_and_exit_code_1() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = server(dir.path()).start_and_wait(WITHIN).unwrap();
-    let other = tempfile::tempdir().unwrap();
-    let mut second = server(other.path());
-    second.address = first.address();
-    let mut running = second.start().unwrap();
-    let status = poll::until("the end", WITHIN, || running.try_wait().unwrap()).unwrap();
-    assert_eq!(status.code(), Some(1));
-    let log = second.log_tail();
-    assert!(
-        log.contains(&format!("port {} is in use", first.address().port())),
-        "{log}"
-    );
-}
-
-#[test]
-fn a_directory_in_use_names_the_process_that_has_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = server(dir.path()).start_and_wait(WITHIN).unwrap();
-    let other = tempfile::tempdir().unwrap();
-    let second = server(other.path()).with_config("dataDir", dir.path().join("data").display());
-    let mut running = second.start().unwrap();
-    let status = poll::until("the end", WITHIN, || running.try_wait().unwrap()).unwrap();
-    assert_eq!(status.code(), Some(3));
-    let log = second.log_tail();
-    assert!(log.contains(&first.pid().to_string()), "{log}");
-    assert!(log.contains("locked"), "{log}");
-}
-
-/// Reading Apache's data comes later; starting empty beside it would look like data loss.
-#[test]
-fn a_directory_of_apaches_is_refused_and_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = server(dir.path());
-    let version_2 = dir.path().join("data/version-2");
-    std::fs::create_dir_all(&version_2).unwrap();
-    std::fs::write(version_2.join("snapshot.0"), b"ZKSN").unwrap();
-    let mut running = server.start().unwrap();
-    let status = poll::until("the end", WITHIN, || running.try_wait().unwrap()).unwrap();
-    assert_eq!(status.code(), Some(3));
-    let log = server.log_tail();
-    assert!(
-        log.contains("Apache ZooKeeper") && log.contains("Nothing was written"),
-        "{log}"
-    );
-    let left: Vec<_> = std::fs::read_dir(dir.path().join("data"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(left, ["version-2"]);
-}
-
-/// A client that stops reading costs bounded memory; others never notice.
-#[test]
-fn a_client_that_does_not_read_costs_bounded_memory() {
-    let dir = tempfile::tempdir().unwrap();
-    let running = server(dir.path()).start_and_wait(WITHIN).unwrap();
-    let mut client = connect(&running);
-    client.create("/big", &vec![7; 900_000]).unwrap();
-    let mut deaf = connect(&running);
-    for _ in 0..400 {
-        deaf.submit(&requests::get("/big", false));
-    }
-    deaf.flush().unwrap();
-    // It asked for 360 MB and reads none: the server stops reading from it, and serves others.
-    client.set("/big", b"small", -1).unwrap();
-    let resident = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
-    let line = resident
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    assert!(kib < 200 << 10, "{line}");
-}
-
-#[test]
 fn a_session_that_is_not_heard_expires_and_its_nodes_go() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path())
@@ -329,24 +251,5 @@ fn a_four_letter_word_with_a_half_closed_socket_is_answered() {
     assert_eq!(
         four_letter(running.address(), "isro", WITHIN).unwrap(),
         "rw"
-    );
-}
-
-/// SIGHUP does no harm, and a second SIGTERM ends a server that is slow to stop.
-#[test]
-fn sighup_is_harmless() {
-    let dir = tempfile::tempdir().unwrap();
-    let running = server(dir.path()).start_and_wait(WITHIN).unwrap();
-    let status = Command::new("kill")
-        .args(["-HUP", &running.pid().to_string()])
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
-    let mut client = connect(&running);
-    client.create("/after", b"").unwrap();
-    assert_eq!(
-        running.terminate(Duration::from_secs(5)).unwrap().code(),
-        Some(0)
     );
 }
