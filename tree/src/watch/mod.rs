@@ -103,6 +103,39 @@ pub struct WatchTable {
     in_child: usize,
     recursive: usize,
     watching: usize,
+    data_paths: usize,
+    listed: usize,
+    fired: [Fired; 4],
+}
+
+/// Firings of watches that had somebody to tell: how many there were, and how many watchers each met. Counted as
+/// ZooKeeper does, one firing for each of its two tables, before anybody is refused for want of a permission.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fired {
+    /// Firings.
+    pub count: u64,
+    /// Watchers met, all firings together.
+    pub sum: u64,
+    /// The fewest of one firing; 0 before the first.
+    pub min: u64,
+    /// The most of one firing.
+    pub max: u64,
+}
+
+impl Fired {
+    fn add(&mut self, watchers: u64) {
+        if watchers == 0 {
+            return;
+        }
+        self.min = if self.count == 0 {
+            watchers
+        } else {
+            self.min.min(watchers)
+        };
+        self.count += 1;
+        self.sum += watchers;
+        self.max = self.max.max(watchers);
+    }
 }
 
 /// What `mntr`, `wchs` and their like report.
@@ -120,6 +153,11 @@ pub struct WatchCounts {
     pub paths: usize,
     /// Connections with at least one watch.
     pub watchers: usize,
+    /// Paths with at least one watch in the data table.
+    pub data_paths: usize,
+    /// Connections that ZooKeeper's data table lists: those with a watch in it, and those whose watches there have
+    /// all fired.
+    pub listed: usize,
     /// Bytes the table holds.
     pub memory_bytes: usize,
 }
@@ -141,6 +179,9 @@ impl WatchTable {
             in_child: 0,
             recursive: 0,
             watching: 0,
+            data_paths: 0,
+            listed: 0,
+            fired: [Fired::default(); 4],
         }
     }
 
@@ -171,6 +212,9 @@ impl WatchTable {
         };
         let old = self.watches.at(id).modes;
         self.set_modes(id, old & !modes_of(kind).0);
+        if old & WatchModes::DATA_TABLE != 0 && self.watchers[watcher.0 as usize].in_data == 0 {
+            self.unlist(watcher);
+        }
         old & modes_of(kind).0 != 0
     }
 
@@ -191,6 +235,7 @@ impl WatchTable {
             self.set_modes(head, 0);
             removed += 1;
         }
+        self.unlist(watcher);
         removed
     }
 
@@ -207,6 +252,7 @@ impl WatchTable {
         }
         self.collect(path, WatchModes::DATA_TABLE, WatchModes::DATA.0);
         self.collect_ancestors(path);
+        self.count_fired(EventType::NodeCreated, self.collected.len());
         self.tell(EventType::NodeCreated, path, node_acl, sink)
             + self.children_changed(path, parent_acl, sink)
     }
@@ -214,7 +260,7 @@ impl WatchTable {
     /// A node was deleted, for whatever reason. As [`Self::created`].
     ///
     /// ZooKeeper fires the data table and then the child table minus those already served; both with one event and
-    /// one ACL. Taking both tables at once tells every connection the same.
+    /// one ACL. Collecting from both before telling anybody tells every connection the same.
     pub fn deleted<A: Copy>(
         &mut self,
         path: &str,
@@ -225,12 +271,11 @@ impl WatchTable {
         if self.watches.len() == 0 {
             return 0;
         }
-        self.collect(
-            path,
-            WatchModes::DATA_TABLE | WatchModes::CHILD_TABLE,
-            WatchModes::DATA.0 | WatchModes::CHILD.0,
-        );
+        self.collect(path, WatchModes::DATA_TABLE, WatchModes::DATA.0);
         self.collect_ancestors(path);
+        self.count_fired(EventType::NodeDeleted, self.collected.len());
+        let in_child = self.collect_more(path, WatchModes::CHILD_TABLE, WatchModes::CHILD.0);
+        self.count_fired(EventType::NodeDeleted, in_child);
         self.tell(EventType::NodeDeleted, path, node_acl, sink)
             + self.children_changed(path, parent_acl, sink)
     }
@@ -247,6 +292,7 @@ impl WatchTable {
         }
         self.collect(path, WatchModes::DATA_TABLE, WatchModes::DATA.0);
         self.collect_ancestors(path);
+        self.count_fired(EventType::NodeDataChanged, self.collected.len());
         self.tell(EventType::NodeDataChanged, path, node_acl, sink)
     }
 
@@ -264,6 +310,8 @@ impl WatchTable {
             recursive: self.recursive,
             paths: self.paths.len(),
             watchers: self.watching,
+            data_paths: self.data_paths,
+            listed: self.listed,
             memory_bytes: self.memory_bytes(),
         }
     }
@@ -294,6 +342,45 @@ impl WatchTable {
         }
     }
 
+    /// The watches of the data table, a portion at a time: looks at up to `max` records from number `from` on, and
+    /// returns where to go on, or `None` after the last one. A watch that stays from the first portion to the last is
+    /// told exactly once, whatever else changes between them, so that nobody has to hold the table for all of it.
+    pub fn data_watches(
+        &self,
+        from: u32,
+        max: u32,
+        mut f: impl FnMut(WatcherId, &str),
+    ) -> Option<u32> {
+        let end = self.watches.capacity().min(from.saturating_add(max));
+        for id in from..end {
+            let watch = self.watches.at(id);
+            if watch.modes & WatchModes::DATA_TABLE != 0 {
+                f(WatcherId(watch.watcher), self.path_text(watch.path));
+            }
+        }
+        (end < self.watches.capacity()).then_some(end)
+    }
+
+    /// Every connection that the data table lists ([`WatchCounts::listed`]).
+    pub fn listed(&self) -> impl Iterator<Item = WatcherId> + '_ {
+        let listed = |(slot, watcher): (usize, &Watcher)| watcher.listed.then_some(slot);
+        self.watchers
+            .iter()
+            .enumerate()
+            .filter_map(listed)
+            .map(|slot| WatcherId(slot as u32))
+    }
+
+    /// How many watchers one firing of this kind told.
+    pub fn fired(&self, kind: EventType) -> Fired {
+        self.fired[fired_slot(kind)]
+    }
+
+    /// Forgets what [`Self::fired`] counted.
+    pub fn reset_fired(&mut self) {
+        self.fired = Default::default();
+    }
+
     fn memory_bytes(&self) -> usize {
         self.paths.memory_bytes()
             + self.watches.memory_bytes()
@@ -317,6 +404,7 @@ impl WatchTable {
             return 0;
         };
         self.collect(parent, WatchModes::CHILD_TABLE, WatchModes::CHILD.0);
+        self.count_fired(EventType::NodeChildrenChanged, self.collected.len());
         self.tell(EventType::NodeChildrenChanged, parent, parent_acl, sink)
     }
 
@@ -324,21 +412,33 @@ impl WatchTable {
     /// is consumed here, whether or not the event is let through later.
     fn collect(&mut self, path: &str, modes: u8, strip: u8) {
         self.start_trigger();
+        self.collect_more(path, modes, strip);
+    }
+
+    /// Adds to what the trigger has collected so far. Returns how many watchers match, collected before or not.
+    fn collect_more(&mut self, path: &str, modes: u8, strip: u8) -> usize {
         let hash = self.hasher.hash_one(path.as_bytes());
         let Some(path_id) = self.path_id(hash, path.as_bytes()) else {
-            return;
+            return 0;
         };
+        let mut matching = 0;
         for head in self.paths.at(path_id).heads {
             let mut id = head;
             while id != NIL {
                 let watch = *self.watches.at(id);
                 if watch.modes & modes != 0 {
+                    matching += 1;
                     self.note(watch.watcher);
                     self.set_modes(id, watch.modes & !strip);
                 }
                 id = watch.path_next;
             }
         }
+        matching
+    }
+
+    fn count_fired(&mut self, kind: EventType, watchers: usize) {
+        self.fired[fired_slot(kind)].add(watchers as u64);
     }
 
     fn collect_ancestors(&mut self, path: &str) {
@@ -394,6 +494,11 @@ impl WatchTable {
         }
         told
     }
+}
+
+/// Where firings of one kind are counted.
+fn fired_slot(kind: EventType) -> usize {
+    kind as usize - EventType::NodeCreated as usize
 }
 
 /// The parent of a node's path; the root has none.

@@ -46,6 +46,8 @@ pub(super) struct WatchedPath {
     /// Records, and whether they are in `pairs`.
     pub(super) count: u32,
     pub(super) indexed: bool,
+    /// Of them, those in the data table.
+    pub(super) in_data: u32,
 }
 
 impl Slot for WatchedPath {
@@ -55,6 +57,7 @@ impl Slot for WatchedPath {
         heads: [NIL; 2],
         count: 0,
         indexed: false,
+        in_data: 0,
     };
     fn link(&self) -> u32 {
         self.heads[0]
@@ -69,8 +72,23 @@ impl Slot for WatchedPath {
 pub(super) struct Watcher {
     pub(super) head: u32,
     pub(super) count: u32,
+    /// Of them, those in the data table.
+    pub(super) in_data: u32,
+    /// Whether ZooKeeper's data table lists it: from its first watch there until it is gone or takes
+    /// its last one back. Watches that fire do not take it off the list.
+    pub(super) listed: bool,
     /// The trigger that collected it last: one event a trigger, however many modes match.
     pub(super) told_in: u32,
+}
+
+impl Watcher {
+    const NEW: Self = Watcher {
+        head: NIL,
+        count: 0,
+        in_data: 0,
+        listed: false,
+        told_in: 0,
+    };
 }
 
 /// Paths with more watchers than this get their records into `pairs`; shorter lists are walked.
@@ -142,6 +160,7 @@ impl WatchTable {
             heads: [NIL; 2],
             count: 0,
             indexed: false,
+            in_data: 0,
         });
         let (paths, texts, hasher) = (&self.paths, &self.texts, &self.hasher);
         self.by_text.insert(hash, id, |other| {
@@ -154,14 +173,7 @@ impl WatchTable {
     pub(super) fn add_watch(&mut self, path_id: u32, watcher: WatcherId, modes: u8) {
         let slot = watcher.0 as usize;
         if self.watchers.len() <= slot {
-            self.watchers.resize(
-                slot + 1,
-                Watcher {
-                    head: NIL,
-                    count: 0,
-                    told_in: 0,
-                },
-            );
+            self.watchers.resize(slot + 1, Watcher::NEW);
         }
         let head = self.watchers[slot].head;
         let id = self.watches.insert(Watch {
@@ -179,7 +191,7 @@ impl WatchTable {
         w.count += 1;
         self.watching += usize::from(w.count == 1);
         self.link_to_path(id);
-        self.count(0, modes);
+        self.count(id, 0, modes);
         let path = self.paths.at_mut(path_id);
         path.count += 1;
         if path.indexed {
@@ -212,7 +224,7 @@ impl WatchTable {
         if old == modes {
             return;
         }
-        self.count(old, modes);
+        self.count(id, old, modes);
         if modes == 0 {
             self.remove_watch(id);
         } else if (old ^ modes) & WatchModes::RECURSIVE.0 != 0 {
@@ -281,15 +293,43 @@ impl WatchTable {
         }
     }
 
-    fn count(&mut self, old: u8, new: u8) {
+    fn count(&mut self, id: u32, old: u8, new: u8) {
         let step = |count: &mut usize, mask: u8| match (old & mask != 0, new & mask != 0) {
             (false, true) => *count += 1,
             (true, false) => *count -= 1,
             _ => {}
         };
-        step(&mut self.in_data, WatchModes::DATA_TABLE);
         step(&mut self.in_child, WatchModes::CHILD_TABLE);
         step(&mut self.recursive, WatchModes::RECURSIVE.0);
+        let (was, is) = (
+            old & WatchModes::DATA_TABLE != 0,
+            new & WatchModes::DATA_TABLE != 0,
+        );
+        if was == is {
+            return;
+        }
+        let Watch { path, watcher, .. } = *self.watches.at(id);
+        let path = self.paths.at_mut(path);
+        let watcher = &mut self.watchers[watcher as usize];
+        if is {
+            self.in_data += 1;
+            self.data_paths += usize::from(path.in_data == 0);
+            path.in_data += 1;
+            watcher.in_data += 1;
+            self.listed += usize::from(!std::mem::replace(&mut watcher.listed, true));
+        } else {
+            self.in_data -= 1;
+            path.in_data -= 1;
+            self.data_paths -= usize::from(path.in_data == 0);
+            watcher.in_data -= 1;
+        }
+    }
+
+    /// Takes a connection off the data table's list.
+    pub(super) fn unlist(&mut self, watcher: WatcherId) {
+        if let Some(watcher) = self.watchers.get_mut(watcher.0 as usize) {
+            self.listed -= usize::from(std::mem::take(&mut watcher.listed));
+        }
     }
 }
 

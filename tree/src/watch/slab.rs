@@ -37,6 +37,11 @@ impl<T: Slot> Slab<T> {
         self.len
     }
 
+    /// Ids below this one may be asked for; those that are free hold [`Slot::FREE`].
+    pub(super) fn capacity(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+
     pub(super) fn insert(&mut self, value: T) -> u32 {
         if self.free == NIL {
             self.grow();

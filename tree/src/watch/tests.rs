@@ -286,6 +286,9 @@ fn a_closed_connection_is_told_nothing_and_others_keep_theirs() {
 struct Model {
     data: BTreeMap<(String, u32), BTreeSet<Mode>>,
     child: BTreeMap<(String, u32), BTreeSet<Mode>>,
+    /// Keys of the data table's map from connections to paths, empty lists included.
+    listed: BTreeSet<u32>,
+    fired: BTreeMap<i32, Vec<u64>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -310,6 +313,28 @@ impl Model {
             put(&mut self.child, Mode::Persistent);
         } else {
             put(&mut self.data, Mode::Recursive);
+        }
+        if modes != WatchModes::CHILD {
+            self.listed.insert(w);
+        }
+    }
+
+    fn count(&mut self, kind: EventType, hit: &BTreeSet<u32>) {
+        if !hit.is_empty() {
+            let fired = self.fired.entry(kind as i32).or_default();
+            fired.push(hit.len() as u64);
+        }
+    }
+
+    fn fired(&self, kind: EventType) -> Fired {
+        let Some(all) = self.fired.get(&(kind as i32)) else {
+            return Fired::default();
+        };
+        Fired {
+            count: all.len() as u64,
+            sum: all.iter().sum(),
+            min: *all.iter().min().unwrap(),
+            max: *all.iter().max().unwrap(),
         }
     }
 
@@ -343,14 +368,17 @@ impl Model {
         };
         let (told, hit) = Self::trigger(&mut self.data, path, true, &none);
         events.extend(told.into_iter().map(|w| (w, kind, path.to_owned())));
+        self.count(kind, &hit);
         if matches!(change, Delete) {
-            let (told, _) = Self::trigger(&mut self.child, path, false, &hit);
+            let (told, hit) = Self::trigger(&mut self.child, path, false, &hit);
+            self.count(kind, &hit);
             events.extend(told.into_iter().map(|w| (w, kind, path.to_owned())));
         }
         if !matches!(change, Set) && path != "/" {
             let slash = path.rfind('/').unwrap();
             let parent = if slash == 0 { "/" } else { &path[..slash] };
-            let (told, _) = Self::trigger(&mut self.child, parent, false, &none);
+            let (told, hit) = Self::trigger(&mut self.child, parent, false, &none);
+            self.count(NodeChildrenChanged, &hit);
             events.extend(
                 told.into_iter()
                     .map(|w| (w, NodeChildrenChanged, parent.to_owned())),
@@ -389,6 +417,34 @@ impl Model {
         }
         removed
     }
+
+    /// removeWatches, with the data table's list kept as ZooKeeper keeps it.
+    fn remove_listed(&mut self, w: u32, path: &str, kind: WatcherType) -> bool {
+        let before = self.data.len();
+        let removed = self.remove(w, path, kind);
+        if self.data.len() < before && !self.data.keys().any(|(_, other)| *other == w) {
+            self.listed.remove(&w);
+        }
+        removed
+    }
+
+    fn close(&mut self, w: u32) {
+        self.data.retain(|k, _| k.1 != w);
+        self.child.retain(|k, _| k.1 != w);
+        self.listed.remove(&w);
+    }
+}
+
+/// What the data table is reported to hold, read in portions of `max` records.
+fn reported(t: &WatchTable, max: u32) -> BTreeSet<(String, u32)> {
+    let mut seen = BTreeSet::new();
+    let mut from = Some(0);
+    while let Some(at) = from {
+        from = t.data_watches(at, max, |w, path| {
+            assert!(seen.insert((path.to_owned(), w.0)), "told twice");
+        });
+    }
+    seen
 }
 
 /// Any stream of registrations, changes, removals and closes tells what the model tells.
@@ -435,12 +491,11 @@ fn random_streams_tell_what_the_model_tells() {
                     let kind = KINDS[random(5)];
                     let had = t.contains(WatcherId(w), path, kind);
                     assert_eq!(t.remove(WatcherId(w), path, kind), had, "seed {seed}");
-                    assert_eq!(model.remove(w, path, kind), had, "seed {seed}");
+                    assert_eq!(model.remove_listed(w, path, kind), had, "seed {seed}");
                 }
                 _ => {
                     t.remove_watcher(WatcherId(w));
-                    model.data.retain(|k, _| k.1 != w);
-                    model.child.retain(|k, _| k.1 != w);
+                    model.close(w);
                 }
             }
             let counts = t.counts();
@@ -455,7 +510,23 @@ fn random_streams_tell_what_the_model_tells() {
                 (counts.paths, counts.watchers),
                 (paths.len(), connections.len())
             );
+            let data_paths: BTreeSet<_> = model.data.keys().map(|(p, _)| p).collect();
+            assert_eq!(
+                (counts.data_paths, counts.listed),
+                (data_paths.len(), model.listed.len())
+            );
         }
+        for kind in [
+            NodeCreated,
+            NodeDeleted,
+            NodeDataChanged,
+            NodeChildrenChanged,
+        ] {
+            assert_eq!(t.fired(kind), model.fired(kind), "seed {seed}: {kind:?}");
+        }
+        assert_eq!(reported(&t, 7), model.data.keys().cloned().collect());
+        let listed: BTreeSet<_> = t.listed().map(|w| w.0).collect();
+        assert_eq!(listed, model.listed);
         let mut seen = BTreeSet::new();
         t.for_each_path(|path, watchers| {
             seen.extend(watchers.map(|(w, _)| (path.to_owned(), w.0)))
@@ -534,4 +605,40 @@ fn recursive_lookups_do_not_walk_plain_watchers() {
     assert!(t.remove(B, "/busy", WatcherType::PersistentRecursive));
     assert!(t.contains(B, "/busy", WatcherType::Persistent));
     assert_eq!(t.counts().recursive, 0);
+}
+
+/// Between the portions of a report watches come and go; those that stay are told once each, and none that is not there.
+#[test]
+fn a_report_in_portions_misses_nothing_that_stays() {
+    let mut t = table();
+    for n in 0..2000 {
+        t.add(WatcherId(n % 7), &format!("/stay{n}"), WatchModes::DATA);
+        t.add(WatcherId(n % 5), &format!("/go{n}"), WatchModes::PERSISTENT);
+        t.add(WatcherId(n % 3), &format!("/child{n}"), WatchModes::CHILD);
+    }
+    let (mut seen, mut portions) = (Vec::new(), 0);
+    let mut from = Some(0);
+    while let Some(at) = from {
+        from = t.data_watches(at, 100, |_, path| seen.push(path.to_owned()));
+        let n = portions * 31;
+        t.remove(
+            WatcherId(n % 5),
+            &format!("/go{n}"),
+            WatcherType::Persistent,
+        );
+        t.add(WatcherId(9), &format!("/new{n}"), WatchModes::DATA);
+        // The record moves to another list of its path, not to another place.
+        t.add(
+            WatcherId(n % 7),
+            &format!("/stay{n}"),
+            WatchModes::RECURSIVE,
+        );
+        portions += 1;
+    }
+    assert!(portions >= 60);
+    let stay: BTreeSet<_> = seen.iter().filter(|p| p.starts_with("/stay")).collect();
+    assert_eq!(stay.len(), 2000);
+    let told_twice = seen.len() - seen.iter().collect::<BTreeSet<_>>().len();
+    assert_eq!(told_twice, 0);
+    assert!(seen.iter().all(|path| !path.starts_with("/child")));
 }
