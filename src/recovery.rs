@@ -205,6 +205,7 @@ fn replica_options(server: &Server) -> ReplicaOptions {
             extended_types: false,
             reconfig: false,
             close_session_paths: options.close_session_txn,
+            enforce_quota: false,
             acl: server.acl_rules.clone(),
             hash_seed: server.hash_seed,
         },

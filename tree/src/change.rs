@@ -92,8 +92,8 @@ impl Tree {
         self.own(id, kind, stat.ephemeral_owner)
     }
 
-    /// Removes a node without children.
-    pub(crate) fn remove(&mut self, id: NodeId, path: &str) {
+    /// Removes a node without children. Returns the bytes of its data.
+    pub(crate) fn remove(&mut self, id: NodeId, path: &str) -> usize {
         if digest::counts(path) {
             let digest = self.core.arena.digest(id);
             self.core.sub_digest(digest);
@@ -115,6 +115,7 @@ impl Tree {
         self.core.path_units -= utf16_len(path);
         self.core.arena.remove(id);
         self.release_acl(acl);
+        data_len
     }
 
     /// Enters a node in its owner's list. False: the owner has no session.
@@ -203,14 +204,14 @@ impl Tree {
         time_ms: i64,
     ) -> i32 {
         let data = set.data;
-        self.change(id, set.path, |tree| {
+        let new_len = data.map_or(0, <[u8]>::len);
+        let (before, old_len) = self.change(id, set.path, |tree| {
             let (blob, before, old_len, ctime) = {
                 let node = tree.core.arena.node(id);
                 let blob = make_blob(&mut tree.scratch, node.name(), data);
                 let (ctime, _) = node.times(tree.core.arena.side(id));
                 (blob, node.version, node.data_len(), ctime)
             };
-            let new_len = data.map_or(0, <[u8]>::len);
             tree.core.data_bytes = tree.core.data_bytes - old_len as u64 + new_len as u64;
             let narrow = {
                 let node = tree.core.arena.node_mut(id);
@@ -223,8 +224,10 @@ impl Tree {
             if !narrow {
                 tree.core.arena.set_times(id, ctime, time_ms);
             }
-            before
-        })
+            (before, old_len)
+        });
+        self.quota_changed(set.path, 0, new_len as i64 - old_len as i64);
+        before
     }
 
     pub(crate) fn set_aversion(&mut self, id: NodeId, path: &str, aversion: i32) -> i32 {
@@ -256,7 +259,8 @@ impl Tree {
                     let node = self.core.arena.node(at);
                     (node.parent, node.name().len())
                 };
-                self.remove(at, &path);
+                let data_len = self.remove(at, &path);
+                self.quota_deleted(&path, data_len);
                 path.truncate(path.len() - name_len - 1);
                 at = parent;
             }

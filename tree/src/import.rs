@@ -105,11 +105,11 @@ impl Tree {
                 tree.core.owners.note_id(ironkeeper_proto::SessionId(owner));
             }
         }
-        if has_root {
-            Ok(tree)
-        } else {
-            Err(ImportError::NoNodes)
+        if !has_root {
+            return Err(ImportError::NoNodes);
         }
+        tree.find_quotas();
+        Ok(tree)
     }
 
     /// Whether a node still has an ACL that its snapshot named without holding it.

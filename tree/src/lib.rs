@@ -26,6 +26,7 @@ mod import;
 pub mod load;
 mod node;
 pub mod prep;
+mod quota;
 pub mod read;
 pub mod reply;
 mod session;
@@ -38,6 +39,7 @@ pub use apply::{Anomaly, Applied, DigestCheck, Effects, OpResult, SessionChange}
 pub use image::Image;
 pub use import::{ImportError, ImportOptions};
 pub use node::{CONTAINER_OWNER, NodeId, NodeKind, TTL_MS_MAX, ttl_owner};
+pub use quota::{QuotaExceeded, QuotaKind};
 pub use session::Session;
 pub use tree::{Counters, Tree};
 pub use view::{Children, NodeRef, OwnedNodes};

@@ -252,7 +252,8 @@ impl Builder {
         self.tree.acl_index.acquire_id(id).then_some(id)
     }
 
-    /// The tree, once all blocks are in, provided that it adds up to what was saved.
+    /// The tree, once all blocks are in, provided that it adds up to what was saved. The figures of quotas are as
+    /// saved: see [`Tree::recount_quotas`].
     ///
     /// # Errors
     /// [`LoadError::Totals`] if it does not.
@@ -286,6 +287,7 @@ impl Builder {
                 found: 0,
             });
         }
+        self.tree.find_quotas();
         Ok(self.tree)
     }
 }

@@ -4,6 +4,7 @@ use crate::acl_table::{AclId, AclIndex, AclLists};
 use crate::node::arena::Arena;
 use crate::node::index::Index;
 use crate::node::{NodeId, NodeKind};
+use crate::quota::Limits;
 use crate::session::{OwnerIndex, Owners, Session};
 use crate::view::{NodeRef, OwnedNodes};
 use ironkeeper_proto::{AclList, SessionId, StatPersisted, Zxid, path};
@@ -32,6 +33,8 @@ pub struct Tree {
     pub(crate) index: Index,
     pub(crate) acl_index: AclIndex,
     pub(crate) owner_index: OwnerIndex,
+    /// What has a quota: found in the tree, so no part of an image.
+    pub(crate) limits: Limits,
     pub(crate) scratch: Vec<u8>,
 }
 
@@ -161,6 +164,7 @@ impl Tree {
             index: Index::new(seed),
             acl_index: AclIndex::new(seed),
             owner_index: OwnerIndex::default(),
+            limits: Limits::new(),
             scratch: Vec::new(),
         }
     }

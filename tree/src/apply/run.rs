@@ -207,6 +207,8 @@ impl<'t, E: Effects> Run<'t, E> {
         if !owner_known {
             self.surprise(Anomaly::OwnerUnknown);
         }
+        let data_len = new.data.map_or(0, <[u8]>::len);
+        self.tree.quota_created(new.path, data_len);
         let core = &self.tree.core;
         let parent_acl = core.acl(core.arena.node(parent).acl);
         self.effects
@@ -216,7 +218,7 @@ impl<'t, E: Effects> Run<'t, E> {
         } else {
             0
         };
-        let data_len = i32::try_from(new.data.map_or(0, <[u8]>::len)).unwrap_or(i32::MAX);
+        let data_len = i32::try_from(data_len).unwrap_or(i32::MAX);
         Ok(Some(stat.to_stat(client_owner, data_len, 0)))
     }
 
@@ -248,7 +250,8 @@ impl<'t, E: Effects> Run<'t, E> {
         // The list must outlive the node until everybody has been told.
         let kept = self.tree.acl_index.acquire_id(acl);
         debug_assert!(kept, "a node's ACL is in the table");
-        self.tree.remove(id, path);
+        let data_len = self.tree.remove(id, path);
+        self.tree.quota_deleted(path, data_len);
         let core = &self.tree.core;
         let parent_acl = core.acl(core.arena.node(parent).acl);
         self.effects

@@ -4,7 +4,7 @@ use ironkeeper_proto::{
     ErrorCode, OpCode, PathVersion, Perms, SetAcl, SetData, Writer, path, txn::HEADER_BYTES,
 };
 
-use super::{Foreseen, Prep, RequestContext, check_acl, expand};
+use super::{Foreseen, Prep, RequestContext, check_acl, check_quota, expand};
 use crate::digest;
 use crate::{NodeKind, Tree};
 
@@ -108,6 +108,15 @@ impl Prep {
             .state(tree, path, key)
             .ok_or(ErrorCode::NoNode)?;
         check_acl(&self.options.acl, tree, context, &node, Perms::WRITE)?;
+        let data_len = request.data.map_or(0, <[u8]>::len) as u32;
+        check_quota(
+            tree,
+            self.options.enforce_quota,
+            &mut self.exceeded,
+            (path, 0),
+            || i64::from(data_len) - i64::from(node.data_len(tree)),
+        )?;
+        node.data_len = data_len;
         let version = check_version(node.stat.version, request.version)?;
         let mut writer = Writer::new(record);
         writer.str(path);

@@ -5,7 +5,7 @@ use ironkeeper_proto::{
 };
 
 use super::outstanding::State;
-use super::{Prep, RequestContext, check_acl, expand};
+use super::{Prep, RequestContext, check_acl, check_quota, expand};
 use crate::digest;
 use crate::{CONTAINER_OWNER, NodeKind, TTL_MS_MAX, Tree, ttl_owner};
 
@@ -62,6 +62,14 @@ impl Prep {
         if parent.kind == NodeKind::Ephemeral {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
+        let data_len = request.data.map_or(0, <[u8]>::len);
+        check_quota(
+            tree,
+            self.options.enforce_quota,
+            &mut self.exceeded,
+            (path, 1),
+            || data_len as i64,
+        )?;
 
         let parent_cversion = parent.stat.cversion.wrapping_add(1);
         let mut writer = Writer::new(record);
@@ -110,6 +118,7 @@ impl Prep {
             id: None,
             stat,
             child_count: 0,
+            data_len: data_len as u32,
             content_crc,
             digest,
             kind,

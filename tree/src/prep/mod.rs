@@ -25,7 +25,7 @@ use ironkeeper_proto::{
 
 use crate::acl::{self, AclRules, Expanded, Identities};
 use crate::digest;
-use crate::{NodeId, Tree};
+use crate::{NodeId, QuotaExceeded, Tree};
 use outstanding::{Key, NodeAcl, Outstanding, State};
 
 /// Settings of [`Prep`].
@@ -39,6 +39,8 @@ pub struct PrepOptions {
     pub reconfig: bool,
     /// `zookeeper.closeSessionTxn.enabled`: the closing of a session names the nodes it deletes.
     pub close_session_paths: bool,
+    /// `zookeeper.enforceQuota`: hard quotas refuse what they have no room for.
+    pub enforce_quota: bool,
     /// Who may do what.
     pub acl: AclRules,
     /// Keeps clients from choosing paths that collide in hash tables; any value is correct.
@@ -52,6 +54,7 @@ impl Default for PrepOptions {
             extended_types: false,
             reconfig: false,
             close_session_paths: true,
+            enforce_quota: false,
             acl: AclRules::default(),
             hash_seed: 0,
         }
@@ -126,6 +129,8 @@ pub struct Prep {
     path_buffer: String,
     /// Of the setData at hand.
     foreseen: Option<Foreseen>,
+    /// The first write that a quota had no room for, until somebody asks.
+    exceeded: Option<QuotaExceeded>,
 }
 
 impl Prep {
@@ -138,7 +143,13 @@ impl Prep {
             acl_buffer: AclListBuf::new(),
             path_buffer: String::new(),
             foreseen: None,
+            exceeded: None,
         }
+    }
+
+    /// The first write since the last call that a quota had no room for, refused or not: for the operator.
+    pub fn take_exceeded_quota(&mut self) -> Option<QuotaExceeded> {
+        self.exceeded.take()
     }
 
     /// Settings.
@@ -295,6 +306,30 @@ fn check_acl(
         Ok(())
     } else {
         Err(ErrorCode::NoAuth)
+    }
+}
+
+/// Whether the quota around a path has room. Soft limits, and hard ones that are not enforced, refuse nothing. The
+/// change in bytes is asked for only where there is a quota.
+fn check_quota(
+    tree: &Tree,
+    enforced: bool,
+    exceeded: &mut Option<QuotaExceeded>,
+    (path, count): (&str, i64),
+    bytes: impl FnOnce() -> i64,
+) -> Result<(), ErrorCode> {
+    if !tree.has_quotas() {
+        return Ok(());
+    }
+    let Some(found) = tree.exceeded_quota(path, count, bytes()) else {
+        return Ok(());
+    };
+    let is_refused = enforced && found.is_hard;
+    exceeded.get_or_insert(found);
+    if is_refused {
+        Err(ErrorCode::QuotaExceeded)
+    } else {
+        Ok(())
     }
 }
 

@@ -28,12 +28,17 @@ pub(super) struct State {
     pub(super) id: Option<NodeId>,
     pub(super) stat: StatPersisted,
     pub(super) child_count: u32,
+    /// Bytes of data, or [`IN_TREE`]: see [`State::data_len`].
+    pub(super) data_len: u32,
     pub(super) content_crc: u32,
     /// The node's part of the tree digest: 0 if it has none, or if digests are off.
     pub(super) digest: u32,
     pub(super) kind: NodeKind,
     pub(super) acl: NodeAcl,
 }
+
+/// Stands for the length of the data that the node in the tree has: nobody has looked yet. No data is as long.
+const IN_TREE: u32 = u32::MAX;
 
 /// Where a node's ACL is.
 #[derive(Clone, Debug)]
@@ -53,6 +58,7 @@ impl State {
         State {
             id: Some(node.id()),
             child_count: node.child_count(),
+            data_len: IN_TREE,
             content_crc,
             digest: if with_digest && digest::counts(path) {
                 digest::node_digest(content_crc, &stat)
@@ -66,6 +72,16 @@ impl State {
             } else {
                 NodeAcl::InTree
             },
+        }
+    }
+
+    /// Bytes of data that the node will have.
+    pub(super) fn data_len(&self, tree: &Tree) -> u32 {
+        match self.id {
+            Some(id) if self.data_len == IN_TREE => {
+                tree.node(id).data().map_or(0, |data| data.len() as u32)
+            }
+            _ => self.data_len,
         }
     }
 
