@@ -4,6 +4,7 @@
 mod compare;
 mod machine;
 
+use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -104,7 +105,8 @@ fn main() -> ExitCode {
         "load" => prepare_load(rest).map(run_load),
         "compare" => compare::prepare(rest).map(|comparison| comparison.run()),
         "--help" | "-h" | "help" => {
-            print!("{HELP}");
+            // A reader that has seen enough (`| head`) is no error.
+            let _ = std::io::stdout().write_all(HELP.as_bytes());
             return ExitCode::SUCCESS;
         }
         other => Err(format!(
@@ -193,8 +195,11 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let cause_text = cause.to_string();
+        // Some errors have their cause in their own text already.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
         source = cause.source();
     }
     text
