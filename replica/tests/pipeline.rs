@@ -395,6 +395,24 @@ fn a_session_moves_and_the_old_connection_may_not_write() {
     );
 }
 
+/// Only the monotonic clock counts: whatever somebody does to the date, nobody expires for it.
+#[test]
+fn a_jump_of_the_date_expires_nobody() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    let mut log = Ends::default();
+    for (mono_ms, wall_ms, expired) in [
+        (500, 4_000_000_000_000, vec![]),
+        (600, 0, vec![]),
+        (1099, i64::MAX, vec![]),
+        (1100, 0, vec![session]),
+    ] {
+        let now = Now { mono_ms, wall_ms };
+        let seen = world.replica.expire(now, &world.tree, 10, &mut log);
+        assert_eq!(seen, expired, "at {mono_ms} ms, the date being {wall_ms}");
+    }
+}
+
 #[test]
 fn an_expired_session_loses_its_nodes_and_its_connection() {
     let mut world = World::new();
