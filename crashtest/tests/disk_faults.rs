@@ -230,22 +230,7 @@ fn a_torn_write_is_cut_and_reported_once() {
     let (server, switches) = server(dir.path());
     let running = server.start_and_wait(WITHIN).unwrap();
     fill_some(&running, 20);
-    let mut client = connect(&running);
-    let segment = dir.path().join("data/native-1/wal/0000000000000001.wal");
-    let before = std::fs::read(&segment).unwrap();
-    switches.begin(faults::WRITES_TEAR).unwrap();
-    client.submit(&requests::create(
-        "/torn",
-        &[7; 60_000],
-        CreateFlags::Persistent,
-    ));
-    client.flush().unwrap();
-    poll::until("half of the write", WITHIN, || {
-        let now = std::fs::read(&segment).unwrap();
-        let sevens = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == 7).count();
-        (sevens(&now) > sevens(&before) + 20_000).then_some(())
-    })
-    .unwrap();
+    tear_a_write(&server, &running, &switches);
     running.kill().unwrap();
     switches.end(faults::WRITES_TEAR).unwrap();
     let running = server.start_and_wait(WITHIN).unwrap();
@@ -269,6 +254,65 @@ fn a_torn_write_is_cut_and_reported_once() {
     assert_nodes(&mut connect(&running), 0..20);
     let log = std::fs::read_to_string(server.log_path()).unwrap();
     assert_eq!(log.matches("a crash interrupted").count(), 1, "{log}");
+}
+
+/// `ironkeeper.recoveryMode=strict` refuses what is cut otherwise.
+#[test]
+fn a_torn_write_is_refused_in_strict_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, switches) = server(dir.path());
+    let running = server.start_and_wait(WITHIN).unwrap();
+    fill_some(&running, 5);
+    tear_a_write(&server, &running, &switches);
+    running.kill().unwrap();
+    switches.end(faults::WRITES_TEAR).unwrap();
+    let strict = server
+        .clone()
+        .with_config("ironkeeper.recoveryMode", "strict");
+    let mut running = strict.start().unwrap();
+    assert_eq!(end_of(&mut running), Some(1), "{}", log(&server));
+    assert!(log(&server).contains("TORN"), "{}", log(&server));
+    let running = server.start_and_wait(WITHIN).unwrap();
+    assert_nodes(&mut connect(&running), 0..5);
+}
+
+/// Half of a large frame is on the disk, and the server hangs in the other half.
+fn tear_a_write(server: &Server, running: &Running, switches: &Switches) {
+    let mut client = connect(running);
+    let segment = server
+        .directory
+        .join("data/native-1/wal/0000000000000001.wal");
+    let sevens = || {
+        let bytes = std::fs::read(&segment).unwrap();
+        bytes.iter().filter(|byte| **byte == 7).count()
+    };
+    let before = sevens();
+    switches.begin(faults::WRITES_TEAR).unwrap();
+    client.submit(&requests::create(
+        "/torn",
+        &[7; 60_000],
+        CreateFlags::Persistent,
+    ));
+    client.flush().unwrap();
+    poll::until("half of the write", WITHIN, || {
+        (sevens() > before + 20_000).then_some(())
+    })
+    .unwrap();
+}
+
+/// `fsync.warningthresholdms`: a slow disk is named and counted.
+#[test]
+fn a_slow_write_is_named_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, switches) = server(dir.path());
+    let server = server.with_config("fsync.warningthresholdms", 2);
+    let running = server.start_and_wait(WITHIN).unwrap();
+    switches.begin(faults::WRITES_SLOW).unwrap();
+    fill_some(&running, 3);
+    let line = line_with(&server, "a log write was slow");
+    assert!(line.contains("- WARN "), "{line}");
+    assert!(metric(&running, "zk_log_slow_writes") >= 1.0);
+    assert!(metric(&running, "zk_max_log_sync_latency_us") >= 3000.0);
 }
 
 /// It listens while it recovers: words are answered, sessions are refused, and a signal ends it
@@ -381,8 +425,7 @@ fn a_second_signal_ends_a_server_whose_disk_hangs() {
         client.submit(&requests::create("/hangs", b"", CreateFlags::Persistent));
         client.flush().unwrap();
         signal(&running, Signal::TERM);
-        line_with(&server, "SIGTERM: stopping; a second signal");
-        signal(&running, Signal::TERM);
+        signal(&running, Signal::INT);
         let code = end_of(&mut running);
         let text = log(&server);
         assert_eq!(code, Some(1), "{home}: {text}");

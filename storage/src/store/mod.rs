@@ -107,7 +107,7 @@ pub struct Replayed {
     pub committed: Zxid,
     /// END or TORN: how the log ended.
     pub verdict: Verdict,
-    /// One sentence each for what was cut, set aside or passed over; also logged.
+    /// One sentence each for what was cut, set aside or passed over, for the caller to tell.
     pub notes: Vec<String>,
 }
 
