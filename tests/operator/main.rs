@@ -2,6 +2,7 @@
 //! metrics. One real `zk-server` process each; what it prints and exits with is what counts.
 
 mod damage;
+mod keys;
 mod limits;
 mod logs;
 mod metrics;
