@@ -202,10 +202,10 @@ fn replica_options(server: &Server) -> ReplicaOptions {
         server_id: server.session_server_id(),
         prep: PrepOptions {
             digest: options.digest_enabled,
-            extended_types: false,
-            reconfig: false,
+            extended_types: options.extended_types,
+            reconfig: options.reconfig_enabled,
             close_session_paths: options.close_session_txn,
-            enforce_quota: false,
+            enforce_quota: options.enforce_quota,
             acl: server.acl_rules.clone(),
             hash_seed: server.hash_seed,
         },
@@ -261,15 +261,41 @@ impl Progress {
     }
 
     fn tell(&self, what: &str, done: u64, total: u64) {
-        let elapsed = self.started.elapsed();
+        if let Some(word) = self.word(self.started.elapsed(), what, done, total) {
+            info!("{word}");
+        }
+    }
+
+    /// What is to be said `elapsed` after the start, if it is time to say something.
+    fn word(&self, elapsed: Duration, what: &str, done: u64, total: u64) -> Option<String> {
         let now_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let told_ms = self.told_ms.load(Ordering::Relaxed);
         let since_told = Duration::from_millis(now_ms.saturating_sub(told_ms));
         if elapsed < QUIET_TIME || since_told < PROGRESS_INTERVAL {
-            return;
+            return None;
         }
         self.told_ms.store(now_ms, Ordering::Relaxed);
         let percent = (done.saturating_mul(100)).checked_div(total).unwrap_or(100);
-        info!("{what}: {percent}%");
+        Some(format!("{what}: {percent}%"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two seconds of silence, then a word an interval.
+    #[test]
+    fn a_recovery_of_more_than_two_seconds_says_how_far_it_is() {
+        let progress = Progress::new(Instant::now());
+        let mut words = Vec::new();
+        for tick in 0..=100 {
+            let at = Duration::from_millis(100 * tick);
+            let word = progress.word(at, "reading the log", tick, 200);
+            words.extend(word.map(|word| (at.as_millis(), word)));
+        }
+        let expected = [(2000, 10), (4000, 20), (6000, 30), (8000, 40), (10_000, 50)];
+        let expected = expected.map(|(at, percent)| (at, format!("reading the log: {percent}%")));
+        assert_eq!(words, expected);
     }
 }
