@@ -202,10 +202,10 @@ fn replica_options(server: &Server) -> ReplicaOptions {
         server_id: server.session_server_id(),
         prep: PrepOptions {
             digest: options.digest_enabled,
-            extended_types: options.extended_types,
-            reconfig: options.reconfig_enabled,
+            extended_types: false,
+            reconfig: false,
             close_session_paths: options.close_session_txn,
-            enforce_quota: options.enforce_quota,
+            enforce_quota: false,
             acl: server.acl_rules.clone(),
             hash_seed: server.hash_seed,
         },
