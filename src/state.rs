@@ -216,7 +216,7 @@ impl Server {
             skip_acl: options.skip_acl,
             digest_enabled: options.digest_auth.enabled,
             super_digest: options.digest_auth.super_digest.clone(),
-            ..AclRules::default()
+            digest: options.digest_auth.algorithm,
         };
         Self {
             options,

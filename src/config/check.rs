@@ -133,14 +133,7 @@ pub(super) fn refusals(reader: &Reader<'_>) -> Result<(), ConfigError> {
         let Some(Effect::Refused(why)) = keys::find(name).map(|key| key.effect) else {
             continue;
         };
-        let asked = match name {
-            // A list that an explicit `enabled=false` switches off asks for nothing.
-            "enforce.auth.schemes" => {
-                !setting.value.is_empty() && reader.settings.get("enforce.auth.enabled").is_none()
-            }
-            _ => java::boolean(&setting.value),
-        };
-        if asked {
+        if java::boolean(&setting.value) {
             let value = keys::shown(name, &setting.value);
             return Err(ConfigError::top(format!(
                 "{name}={value} is refused: {why}"

@@ -92,8 +92,6 @@ const NO_ADMIN: &str = "the AdminServer is not built yet";
 const NO_METRICS: &str = "the metrics exporter is not built yet; the word mntr has the metrics";
 const NO_THROTTLE: &str = "throttling beyond globalOutstandingLimit is not built yet";
 const NO_LOCAL: &str = "local sessions are not built yet; every session is global";
-const NO_TTL: &str = "TTL and container nodes are not removed by themselves yet";
-const NO_QUOTA: &str = "quotas are not built yet";
 const NO_AUDIT: &str = "the audit log is not built yet";
 const NO_PATH_STATS: &str = "path statistics are not built yet";
 const JVM: &str = "it tunes the Java machine";
@@ -105,7 +103,6 @@ const OWN_SNAPSHOTS: &str = "snapshots here have one format, checked and compres
 const HEADROOM: &str = "the log has a mebibyte of room above the longest request";
 const NO_STALLS: &str = "stalls are not measured yet";
 const NO_TRUST: &str = "a log without the snapshot it needs is refused, whatever this says";
-const NO_TTL_NODES: &str = "TTL nodes are not built yet; creating one is answered as unimplemented";
 const NO_PROVIDERS: &str =
     "only the schemes world, auth, digest, ip and super are built, and they are always on";
 const NO_ENSEMBLE_AUTH: &str =
@@ -115,8 +112,8 @@ const ACL_PLACE: &str = "ACLs are checked where the write is made; the answer is
 const TEST_HOOK: &str = "it is a hook of Apache's tests";
 const LOG_OUTPUT: &str = "log lines go to the standard output";
 const LOG_FILTER: &str = "RUST_LOG says what is logged";
-const SILENT_AUTH: &str = "refusing clients that have not authenticated is not built yet, and to \
-    serve them all in silence would open what you closed";
+const SILENT_AUTH: &str = "SASL is not built yet, so nobody could authenticate, and to serve \
+    everybody in silence would open what you closed";
 
 /// The table, in the order of the references: named keys, storage, connections, ensembles, data
 /// model and authentication, TLS, administration, our own.
@@ -141,7 +138,7 @@ pub const KEYS: &[Key] = &[
     key("weight.*", Named, Text, "", Needless(ENSEMBLE)),
     key("dynamicConfigFile", Named, Text, "", Honoured),
     key("standaloneEnabled", Named, Bool, "true", Honoured),
-    key("reconfigEnabled", Named, Bool, "false", Needless(ENSEMBLE)),
+    key("reconfigEnabled", Named, Bool, "false", Honoured),
     key("peerType", Named, Text, "participant", Needless(ENSEMBLE)),
     key("electionAlg", Named, Int, "3", Needless(ENSEMBLE)),
     key("quorumListenOnAllIPs", Named, Bool, "false", Needless(ENSEMBLE)),
@@ -272,12 +269,12 @@ pub const KEYS: &[Key] = &[
     key("test.allowDiscontinuousProposals", Property, Bool, "false", Needless(ENSEMBLE)),
     key("controllerPort", Property, Int, "", Needless(TEST_HOOK)),
     // Data model, ACL, authentication.
-    key("extendedTypesEnabled", Property, Bool, "false", Missing(NO_TTL_NODES)),
-    key("emulate353TTLNodes", Property, Bool, "false", Missing(NO_TTL)),
-    key("znode.container.checkIntervalMs", Bare, Int, "60000", Missing(NO_TTL)),
-    key("znode.container.maxPerMinute", Bare, Int, "10000", Missing(NO_TTL)),
-    key("znode.container.maxNeverUsedIntervalMs", Bare, Int, "0", Missing(NO_TTL)),
-    key("enforceQuota", Property, Bool, "false", Missing(NO_QUOTA)),
+    key("extendedTypesEnabled", Property, Bool, "false", Honoured),
+    key("emulate353TTLNodes", Property, Bool, "false", Honoured),
+    key("znode.container.checkIntervalMs", Bare, Int, "60000", Honoured),
+    key("znode.container.maxPerMinute", Bare, Int, "10000", Honoured),
+    key("znode.container.maxNeverUsedIntervalMs", Bare, Long, "0", Honoured),
+    key("enforceQuota", Property, Bool, "false", Honoured),
     key("skipACL", Property, YesNo, "no", Honoured),
     key("enableEagerACLCheck", Property, Bool, "false", Needless(ACL_PLACE)),
     key("DigestAuthenticationProvider.superDigest", Property, Secret, "", Honoured),
@@ -291,8 +288,8 @@ pub const KEYS: &[Key] = &[
     key("IPAuthenticationProvider.usexforwardedfor", Property, Bool, "false", Missing(NO_ADMIN)),
     key("authProvider.*", Property, Text, "", Missing(NO_PROVIDERS)),
     key("ensembleAuthName", Property, Text, "", Missing(NO_ENSEMBLE_AUTH)),
-    key("enforce.auth.enabled", Property, Bool, "false", Refused(SILENT_AUTH)),
-    key("enforce.auth.schemes", Property, Text, "", Refused(SILENT_AUTH)),
+    key("enforce.auth.enabled", Property, Bool, "false", Honoured),
+    key("enforce.auth.schemes", Property, Text, "", Honoured),
     key("sessionRequireClientSASLAuth", Property, Bool, "false", Refused(SILENT_AUTH)),
     key("allowSaslFailedClients", Property, Bool, "false", Missing(NO_SASL)),
     key("sasl.serverconfig", Property, Text, "Server", Missing(NO_SASL)),

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 mod address;
+mod authentication;
 mod check;
 mod ensemble;
 mod error;

@@ -8,6 +8,8 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ironkeeper_tree::acl::DigestAlgorithm;
+
 /// `clientPort` when nothing was configured at all; a file without it has no listener.
 pub const CLIENT_PORT_DEFAULT: u16 = 2181;
 /// `dataDir` when nothing was configured at all; a file must name it.
@@ -40,6 +42,12 @@ pub const FSYNC_WARNING_THRESHOLD_DEFAULT: Duration = Duration::from_millis(1000
 pub const MAX_BATCH_SIZE_DEFAULT: u32 = 1000;
 /// `nio.sessionlessCnxnTimeout`: how long a connection may go without a session.
 pub const SESSIONLESS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// `znode.container.checkIntervalMs`: time between two looks for nodes to reap.
+pub const CONTAINER_CHECK_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+/// `znode.container.maxPerMinute`: nodes reaped a minute.
+pub const CONTAINERS_PER_MINUTE_DEFAULT: i32 = 10_000;
+/// The highest server id where TTL nodes may be: above it, a session looks like a time to live.
+pub const EXTENDED_SERVER_ID_MAX: i64 = 254;
 /// `ironkeeper.segmentBytes`, and what `preAllocSize` is by default.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// The smallest log segment.
@@ -127,12 +135,25 @@ pub struct Options {
     pub digest_enabled: bool,
     /// `closeSessionTxn.enabled`: the txn that closes a session lists its ephemerals; default on.
     pub close_session_txn: bool,
-    /// `extendedTypesEnabled`: TTL nodes; default off.
+    /// `extendedTypesEnabled`: TTL nodes may be made, and end; default off.
     pub extended_types: bool,
+    /// `emulate353TTLNodes`: TTL nodes whose owner has the layout of 3.5.3 end as well, where
+    /// `extendedTypesEnabled` is on; default off.
+    pub emulate_353_ttl_nodes: bool,
+    /// `znode.container.*`.
+    pub reaping: Reaping,
+    /// `enforceQuota`: hard quotas refuse what they have no room for; default off.
+    pub enforce_quota: bool,
+    /// `reconfigEnabled`: default off. One server refuses to be reconfigured either way, in
+    /// different words.
+    pub reconfig_enabled: bool,
     /// `skipACL`: default off.
     pub skip_acl: bool,
     /// `DigestAuthenticationProvider.*`.
     pub digest_auth: DigestAuth,
+    /// `enforce.auth.*`: the schemes of which a client must have authenticated with one before any
+    /// other request; none, the default, asks for nothing.
+    pub enforced_schemes: Vec<String>,
     /// `readonlymode.enabled`: default off; on, `isro` is answered without being whitelisted.
     pub read_only_mode: bool,
     /// `4lw.commands.whitelist`.
@@ -182,8 +203,13 @@ impl Default for Options {
             digest_enabled: true,
             close_session_txn: true,
             extended_types: false,
+            emulate_353_ttl_nodes: false,
+            reaping: Reaping::default(),
+            enforce_quota: false,
+            reconfig_enabled: false,
             skip_acl: false,
             digest_auth: DigestAuth::default(),
+            enforced_schemes: Vec::new(),
             read_only_mode: false,
             four_letter_words: FourLetterWords::default(),
             engine_home: EngineHome::Auto,
@@ -208,6 +234,29 @@ impl Default for Autopurge {
     }
 }
 
+/// How containers and TTL nodes that have had their day are removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reaping {
+    /// `znode.container.checkIntervalMs`: default a minute, at least 1 ms.
+    pub check_interval: Duration,
+    /// `znode.container.maxPerMinute`: default 10000. Zero reaps nothing, as in Apache; below zero
+    /// is no limit.
+    pub per_minute_max: i32,
+    /// `znode.container.maxNeverUsedIntervalMs`: a container that never had a child is removed when
+    /// it is older than this; 0, the default, is never.
+    pub never_used_max_ms: i64,
+}
+
+impl Default for Reaping {
+    fn default() -> Self {
+        Self {
+            check_interval: CONTAINER_CHECK_INTERVAL_DEFAULT,
+            per_minute_max: CONTAINERS_PER_MINUTE_DEFAULT,
+            never_used_max_ms: 0,
+        }
+    }
+}
+
 /// The `digest` authentication scheme.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DigestAuth {
@@ -215,6 +264,8 @@ pub struct DigestAuth {
     pub enabled: bool,
     /// `DigestAuthenticationProvider.superDigest`: `super:<base64>`, who passes every ACL.
     pub super_digest: Option<String>,
+    /// `DigestAuthenticationProvider.digestAlg`: default SHA1.
+    pub algorithm: DigestAlgorithm,
 }
 
 impl Default for DigestAuth {
@@ -222,6 +273,7 @@ impl Default for DigestAuth {
         Self {
             enabled: true,
             super_digest: None,
+            algorithm: DigestAlgorithm::Sha1,
         }
     }
 }
@@ -231,6 +283,7 @@ impl std::fmt::Debug for DigestAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DigestAuth")
             .field("enabled", &self.enabled)
+            .field("algorithm", &self.algorithm)
             .field(
                 "super_digest",
                 &self.super_digest.as_ref().map(|_| "(hidden)"),

@@ -1,10 +1,12 @@
 //! From settings to [`Options`]: defaults, bounds and refusals.
 
+use std::time::Duration;
+
 use super::error::{ConfigError, Notices};
 use super::options::{self as o, Autopurge, FourLetterWords, Options};
 use super::reader::{Reader, parse_interval};
 use super::settings::Settings;
-use super::{Base, address, check, ensemble};
+use super::{Base, address, authentication, check, ensemble};
 
 /// Makes the options, or says what is wrong first.
 pub(super) fn resolve(
@@ -32,6 +34,7 @@ pub(super) fn resolve(
     log(&mut reader, &mut options)?;
     requests(&mut reader, &mut options);
     access(&mut reader, &mut options)?;
+    lifetimes(&mut reader, &mut options)?;
     own(&reader, &mut options)?;
     Ok(options)
 }
@@ -298,41 +301,16 @@ fn to_u64(n: usize) -> u64 {
 fn access(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), ConfigError> {
     options.digest_enabled = reader.switch("digest.enabled", true);
     options.close_session_txn = reader.switch("closeSessionTxn.enabled", true);
-    options.extended_types = reader.switch("extendedTypesEnabled", false);
     options.read_only_mode = reader.switch("readonlymode.enabled", false);
+    options.reconfig_enabled = reader.switch("reconfigEnabled", false);
+    options.enforce_quota = reader.switch("enforceQuota", false);
     options.skip_acl = reader.settings.get("skipACL") == Some("yes");
     if options.skip_acl {
         reader
             .notices
             .warn("skipACL=yes: every client may read and change everything");
     }
-    options.digest_auth.enabled = reader.switch("DigestAuthenticationProvider.enabled", true);
-    options.digest_auth.super_digest = reader
-        .settings
-        .get("DigestAuthenticationProvider.superDigest")
-        .map(Into::into);
-    if options
-        .digest_auth
-        .super_digest
-        .as_ref()
-        .is_some_and(|digest| !digest.contains(':'))
-    {
-        reader.notices.warn(
-            "DigestAuthenticationProvider.superDigest has no colon: it is \
-             super:base64(sha1(super:password)), and as it stands nobody matches it",
-        );
-    }
-    if let Some(algorithm) = reader
-        .settings
-        .get("DigestAuthenticationProvider.digestAlg")
-        && !["SHA1", "SHA-1", "SHA"].contains(&algorithm.to_ascii_uppercase().as_str())
-    {
-        return Err(ConfigError::top(format!(
-            "DigestAuthenticationProvider.digestAlg={} is refused: only SHA1 is built, and with \
-             it no ACL that holds such a digest would let its owner in",
-            algorithm.escape_debug()
-        )));
-    }
+    authentication::resolve(reader, options)?;
     let whitelist = reader
         .settings
         .get("4lw.commands.whitelist")
@@ -345,6 +323,42 @@ fn access(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), ConfigEr
                 word.escape_debug()
             ));
         }
+    }
+    Ok(())
+}
+
+/// TTL nodes, containers, and how they end.
+fn lifetimes(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), ConfigError> {
+    options.extended_types = reader.switch("extendedTypesEnabled", false);
+    options.emulate_353_ttl_nodes = reader.switch("emulate353TTLNodes", false);
+    if options.extended_types
+        && options
+            .my_id
+            .is_some_and(|id| id > o::EXTENDED_SERVER_ID_MAX)
+    {
+        let most = o::EXTENDED_SERVER_ID_MAX;
+        return Err(ConfigError::top(format!(
+            "extendedTypesEnabled is true but Server ID is too large. Cannot be larger than {most}"
+        )));
+    }
+    let reaping = &mut options.reaping;
+    if let Some(ms) = reader.property("znode.container.checkIntervalMs") {
+        let ms = u64::try_from(ms).unwrap_or(0);
+        if ms == 0 {
+            return Err(reader.fault("znode.container.checkIntervalMs must be above 0"));
+        }
+        reaping.check_interval = Duration::from_millis(ms.min(u64::from(u32::MAX)));
+    }
+    if let Some(most) = reader.property("znode.container.maxPerMinute") {
+        reaping.per_minute_max = i32::try_from(most).unwrap_or(i32::MAX);
+        if most == 0 {
+            reader.notices.warn(
+                "znode.container.maxPerMinute=0: no container and no TTL node is ever removed",
+            );
+        }
+    }
+    if let Some(ms) = reader.property("znode.container.maxNeverUsedIntervalMs") {
+        reaping.never_used_max_ms = ms;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ironkeeper::config::keys::{Effect, KEYS, Kind};
 use ironkeeper::config::options::{Autopurge, EngineHome, FourLetterWords, LogBackend};
 use ironkeeper::config::{self, Base, Level, Options, Reading, Sources};
+use ironkeeper_tree::acl::DigestAlgorithm;
 
 /// Enough for a server; tests add to it.
 const BASE: &str = "dataDir=/tmp/ironkeeper-config-test\nclientPort=2181\n";
@@ -153,6 +154,14 @@ const HONOURED: &[(&str, &str)] = &[
     ("globalOutstandingLimit", "10"),
     ("nio.sessionlessCnxnTimeout", "500"),
     ("readonlymode.enabled", "true"),
+    ("reconfigEnabled", "true"),
+    ("extendedTypesEnabled", "true"),
+    ("emulate353TTLNodes", "true"),
+    ("znode.container.checkIntervalMs", "7"),
+    ("znode.container.maxPerMinute", "7"),
+    ("znode.container.maxNeverUsedIntervalMs", "7"),
+    ("enforceQuota", "true"),
+    ("enforce.auth.enabled", "true"),
     ("skipACL", "yes"),
     ("DigestAuthenticationProvider.superDigest", "super:abc"),
     ("DigestAuthenticationProvider.enabled", "false"),
@@ -174,7 +183,7 @@ fn every_honoured_key_changes_the_options() {
         .filter(|key| matches!(key.effect, Effect::Honoured))
     {
         // These take two lines to matter; they have tests of their own.
-        if ["server.*", "multiAddress.enabled"].contains(&key.name) {
+        if ["server.*", "multiAddress.enabled", "enforce.auth.schemes"].contains(&key.name) {
             continue;
         }
         let (_, value) = HONOURED
@@ -245,7 +254,7 @@ fn every_other_key_is_named_with_the_reason() {
                 .clone()
                 .unwrap_or_else(|error| panic!("{text}: {error}"))
         };
-        if !["db.autocreate", "extendedTypesEnabled"].contains(&key.name) {
+        if key.name != "db.autocreate" {
             assert_eq!(same, plain, "{name} is said to do nothing");
         }
         let lines = notices(&reading, level);
@@ -409,22 +418,93 @@ fn missing_and_contradictory_settings() {
 
 #[test]
 fn what_silence_would_make_dangerous_is_refused() {
-    for line in [
-        "enforce.auth.enabled=true",
-        "enforce.auth.schemes=sasl",
-        "sessionRequireClientSASLAuth=true",
-    ] {
-        let error = fault_of(line);
-        assert!(
-            error.contains(line) && error.contains("is refused"),
-            "{error}"
-        );
-        let (name, value) = line.split_once('=').unwrap();
-        let name = format!("zookeeper.{name}");
-        assert!(read(BASE, &[(&name, value)]).options.is_err(), "-D{name}");
-    }
-    options("enforce.auth.enabled=false\nenforce.auth.schemes=sasl");
+    let line = "sessionRequireClientSASLAuth=true";
+    let error = fault_of(line);
+    assert!(
+        error.contains(line) && error.contains("is refused"),
+        "{error}"
+    );
+    let property = [("zookeeper.sessionRequireClientSASLAuth", "true")];
+    assert!(read(BASE, &property).options.is_err());
     options("sessionRequireClientSASLAuth=false");
+}
+
+#[test]
+fn enforced_authentication() {
+    let schemes = |list: &str| {
+        options(&format!(
+            "enforce.auth.enabled=true\nenforce.auth.schemes={list}"
+        ))
+        .enforced_schemes
+    };
+    assert_eq!(schemes("digest"), ["digest"]);
+    assert_eq!(schemes(" ip , digest,,"), ["ip", "digest"]);
+    let fault = |more: &str| fault_of(&format!("enforce.auth.enabled=true\n{more}"));
+    for nothing in ["", "enforce.auth.schemes=,", "enforce.auth.schemes=,,"] {
+        assert!(fault(nothing).contains("must be  configured"), "{nothing}");
+    }
+    for (list, scheme) in [
+        ("", ""),
+        ("digest,,ip", ""),
+        ("sasl", "sasl"),
+        ("digest,x509", "x509"),
+        ("Digest", "Digest"),
+        ("super", "super"),
+    ] {
+        let said = fault(&format!("enforce.auth.schemes={list}"));
+        let expected = format!("Authentication scheme {scheme} is not available.");
+        assert!(said.starts_with(&expected), "{list}: {said}");
+    }
+    let off = fault("enforce.auth.schemes=digest\nDigestAuthenticationProvider.enabled=false");
+    assert!(off.contains("digest is not available"), "{off}");
+    let alone = "enforce.auth.schemes=sasl";
+    assert!(options(alone).enforced_schemes.is_empty());
+    assert!(warnings(alone).contains("every client is served"));
+    options("enforce.auth.enabled=false\nenforce.auth.schemes=sasl");
+}
+
+#[test]
+fn algorithms_of_the_digest_scheme() {
+    let with = |name: &str| {
+        options(&format!("DigestAuthenticationProvider.digestAlg={name}"))
+            .digest_auth
+            .algorithm
+    };
+    assert_eq!(with("sha1"), DigestAlgorithm::Sha1);
+    assert_eq!(with("SHA-512/256"), DigestAlgorithm::Sha512_256);
+    assert_eq!(with("sha3-256"), DigestAlgorithm::Sha3_256);
+    let error = fault_of("DigestAuthenticationProvider.digestAlg=SHA2");
+    assert!(
+        error.contains("don't support this ACL digest algorithm: SHA2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn lifetimes_of_nodes() {
+    let plain = options("").reaping;
+    assert_eq!(plain.check_interval, Duration::from_secs(60));
+    assert_eq!((plain.per_minute_max, plain.never_used_max_ms), (10_000, 0));
+    for interval in ["0", "-1"] {
+        let error = fault_of(&format!("znode.container.checkIntervalMs={interval}"));
+        assert!(error.contains("must be above 0"), "{error}");
+    }
+    assert_eq!(
+        options("znode.container.maxPerMinute=-5")
+            .reaping
+            .per_minute_max,
+        -5
+    );
+    assert!(warnings("znode.container.maxPerMinute=0").contains("is ever removed"));
+    let dir = tempfile::tempdir().unwrap();
+    let more = format!(
+        "dataDir={}\nextendedTypesEnabled=true\n",
+        dir.path().display()
+    );
+    std::fs::write(dir.path().join("myid"), "254\n").unwrap();
+    assert!(options(&more).extended_types);
+    std::fs::write(dir.path().join("myid"), "255\n").unwrap();
+    assert!(fault_of(&more).contains("Cannot be larger than 254"));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //!
 //! Lists stay encoded ([`AclList`]); the open list is recognised by its bytes and costs nothing.
 
+mod algorithm;
 mod ip;
 #[cfg(test)]
 mod tests;
@@ -16,8 +17,8 @@ use std::net::IpAddr;
 
 use hashbrown::HashSet;
 use ironkeeper_proto::{AclList, AclListBuf, AclRef, ErrorCode, Perms, jute};
-use sha1::{Digest as _, Sha1};
 
+pub use algorithm::DigestAlgorithm;
 pub use ip::java_text as ip_text;
 
 /// Identities that one connection may hold; an auth packet beyond them fails. Apache has no bound.
@@ -33,7 +34,7 @@ pub struct AclRules {
     /// `zookeeper.DigestAuthenticationProvider.superDigest`: who has this identity is super.
     pub super_digest: Option<String>,
     /// `zookeeper.DigestAuthenticationProvider.digestAlg`.
-    pub digest: fn(&[u8]) -> Vec<u8>,
+    pub digest: DigestAlgorithm,
 }
 
 impl Default for AclRules {
@@ -42,7 +43,7 @@ impl Default for AclRules {
             skip_acl: false,
             digest_enabled: true,
             super_digest: None,
-            digest: sha1,
+            digest: DigestAlgorithm::Sha1,
         }
     }
 }
@@ -58,17 +59,12 @@ impl fmt::Debug for AclRules {
     }
 }
 
-/// SHA-1, the algorithm that stored ACLs assume unless a server is told otherwise.
-pub fn sha1(text: &[u8]) -> Vec<u8> {
-    Sha1::digest(text).to_vec()
-}
-
 impl AclRules {
     /// The identity that the digest scheme makes of `user:password`. Without a colon all of it is the user.
     pub fn digest_identity(&self, auth: &[u8]) -> String {
         let text = jute::lossy(auth);
         let user = text.split(':').next().unwrap_or_default();
-        format!("{user}:{}", base64(&(self.digest)(text.as_bytes())))
+        format!("{user}:{}", base64(&self.digest.digest(text.as_bytes())))
     }
 }
 

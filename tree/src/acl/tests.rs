@@ -62,13 +62,16 @@ fn the_digest_of_bob() {
     assert_eq!(rules.digest_identity(b"bob:pw"), BOB);
     assert_eq!(
         rules.digest_identity(b"bob"),
-        format!("bob:{}", base64(&sha1(b"bob")))
+        format!("bob:{}", base64(&DigestAlgorithm::Sha1.digest(b"bob")))
     );
     let other = AclRules {
-        digest: |text| vec![text.len() as u8],
+        digest: DigestAlgorithm::Md5,
         ..AclRules::default()
     };
-    assert_eq!(other.digest_identity(b"bob:pw"), "bob:Bg==");
+    assert_eq!(
+        other.digest_identity(b"bob:pw"),
+        "bob:mFIN705h49CRioANaL/new=="
+    );
 }
 
 #[test]
@@ -304,7 +307,9 @@ fn who_is_let_in() {
 #[test]
 fn auth_packets() {
     let rules = AclRules {
-        super_digest: Some("super:".to_owned() + &base64(&sha1(b"super:secret"))),
+        super_digest: Some(
+            "super:".to_owned() + &base64(&DigestAlgorithm::Sha1.digest(b"super:secret")),
+        ),
         ..AclRules::default()
     };
     let mut identities = Identities::of_peer(peer());
