@@ -256,6 +256,10 @@ impl Engine {
                     self.replica.answer_in_order(conn, received_us, frame);
                 }
                 Input::SnapshotDone => self.snapshots.finished(),
+                Input::Deadlines(asker) => {
+                    // Who asked may have given up.
+                    let _ = asker.try_send(self.replica.session_deadlines());
+                }
             }
         }
         fed

@@ -129,7 +129,7 @@ fn write_time(out: &mut impl fmt::Write, time: SystemTime) -> fmt::Result {
 
 /// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Years are
 /// counted from March, so that the leap day comes last: 146097 days are 400 of them.
-fn civil(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
     // 719468 days lie between 0000-03-01 and 1970-01-01.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);

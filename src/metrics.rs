@@ -91,12 +91,9 @@ fn gauges(server: &Server, line: &mut impl FnMut(&str, Value)) {
         line("max_file_descriptor_count", max.into());
     }
     line("connection_drop_probability", Value::Real(0.0));
-    line(
-        "last_client_response_size",
-        size(&stats.response_bytes_last),
-    );
-    line("max_client_response_size", size(&stats.response_bytes_max));
-    line("min_client_response_size", size(&stats.response_bytes_min));
+    line("last_client_response_size", size(&stats.response_size_last));
+    line("max_client_response_size", size(&stats.response_size_max));
+    line("min_client_response_size", size(&stats.response_size_min));
     line("outstanding_tls_handshake", Value::Integer(0));
     line("auth_failed_count", (&stats.auth_failed).into());
     line("non_mtls_remote_conn_count", Value::Integer(0));

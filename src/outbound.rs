@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ironkeeper_proto::SessionId;
-use ironkeeper_replica::{ConnId, Heartbeat, Outlet, Request};
+use ironkeeper_proto::{OpCode, SessionId, Zxid};
+use ironkeeper_replica::{Asked, ConnId, Heartbeat, Outlet, Request};
 use ironkeeper_tree::acl::Identities;
 use ironkeeper_tree::watch::WatcherId;
 
 use crate::connection::Shared;
 use crate::outbox::{Handshake, OpenOutbox, Parcel};
 use crate::state::Server;
+use crate::stats::Frame;
 
 /// The connections that asked for a session, by the place they have in the watch table.
 #[derive(Debug, Default)]
@@ -60,6 +61,9 @@ struct Run<'a> {
     outbox: OpenOutbox<'a>,
     received_us: u64,
     replies: u64,
+    /// Those of them that answer an operation, and the last one.
+    operations: u64,
+    last: Option<Asked>,
 }
 
 impl<'a> Outbound<'a> {
@@ -80,6 +84,13 @@ impl<'a> Outbound<'a> {
 
     fn end_run(&mut self) {
         if let Some(run) = self.run.take() {
+            if let Some(last) = run.last {
+                let latency_us = self.now_us.saturating_sub(run.received_us);
+                // Under the outbox's lock: the connection goes on from these.
+                run.shared
+                    .figures
+                    .answered(run.operations, latency_us, self.now_us, last);
+            }
             if run.outbox.close() {
                 self.touched.push(Arc::clone(run.shared));
             }
@@ -113,7 +124,13 @@ impl Drop for Outbound<'_> {
 }
 
 impl Outlet for Outbound<'_> {
-    fn reply(&mut self, conn: ConnId, received_us: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn reply(
+        &mut self,
+        conn: ConnId,
+        received_us: u64,
+        asked: Option<Asked>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
         let goes_on = self
             .run
             .as_ref()
@@ -129,12 +146,22 @@ impl Outlet for Outbound<'_> {
                 outbox: shared.outbox.open(),
                 received_us,
                 replies: 0,
+                operations: 0,
+                last: None,
             });
         }
         if let Some(run) = &mut self.run {
             run.replies += 1;
+            run.operations += u64::from(asked.is_some());
+            run.last = asked.or(run.last);
+            let kind = match asked {
+                Some(asked) if asked.op != OpCode::Ping => Frame::Reply,
+                _ => Frame::Other,
+            };
             run.outbox.change(|parcel| {
+                let start = parcel.bytes.len();
                 encode(&mut parcel.bytes);
+                parcel.frames.frame(kind, parcel.bytes.len() - start);
                 parcel.replies += 1;
             });
         }
@@ -142,8 +169,10 @@ impl Outlet for Outbound<'_> {
 
     fn event(&mut self, watcher: WatcherId, encode: impl FnOnce(&mut Vec<u8>)) {
         self.change(self.conns.watcher(watcher), |parcel| {
+            let start = parcel.bytes.len();
             encode(&mut parcel.bytes);
-            parcel.events += 1;
+            let bytes = parcel.bytes.len() - start;
+            parcel.frames.frame(Frame::Event, bytes);
         });
     }
 
@@ -188,5 +217,8 @@ impl Outlet for Outbound<'_> {
         let outstanding = &self.server.stats.outstanding;
         outstanding.fetch_sub(1, Ordering::Relaxed);
         self.abort(request.conn);
+    }
+    fn digest(&mut self, zxid: Zxid, digest: i64) {
+        self.server.digests.lock().note(zxid, digest);
     }
 }

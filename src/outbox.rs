@@ -9,6 +9,8 @@ use parking_lot::{Mutex, MutexGuard};
 use ironkeeper_proto::SessionId;
 use ironkeeper_replica::Heartbeat;
 
+use crate::stats::Outgoing;
+
 /// How a handshake ended.
 #[derive(Clone, Debug)]
 pub(crate) enum Handshake {
@@ -26,7 +28,8 @@ pub(crate) struct Parcel {
     /// Frames: replies to the oldest unanswered requests that went to the engine, and events.
     pub(crate) bytes: Vec<u8>,
     pub(crate) replies: u64,
-    pub(crate) events: u64,
+    /// All of its frames.
+    pub(crate) frames: Outgoing,
     pub(crate) handshake: Option<Handshake>,
     /// No more will come: flush what is here, then close the connection.
     pub(crate) close: bool,
@@ -43,7 +46,7 @@ impl Parcel {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.replies = 0;
-        self.events = 0;
+        self.frames = Outgoing::default();
         // One huge reply must not pin its memory to the connection for ever.
         self.bytes.shrink_to(RETAINED_BYTES);
         self.handshake = None;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ironkeeper_proto::{DecodeError, Zxid, decode_record};
-use ironkeeper_replica::{Logged, Now, Replica, ReplicaOptions};
+use ironkeeper_replica::{DIGEST_INTERVAL, Logged, Now, Replica, ReplicaOptions};
 use ironkeeper_storage::io::Disk;
 use ironkeeper_storage::snapshot::{SnapshotDir, SnapshotError};
 use ironkeeper_storage::{Backend, Log, StorageError, Store, StoreOptions};
@@ -122,7 +122,11 @@ pub(crate) fn recover(server: &Server, disk: Arc<dyn Disk>) -> Result<Recovered,
         },
         &mut |zxid, record| {
             bytes += record.len() as u64;
-            Ok(apply(&mut tree, zxid, record)?)
+            apply(&mut tree, zxid, record)?;
+            if zxid.0 % DIGEST_INTERVAL == 0 {
+                server.digests.lock().note(zxid, tree.digest());
+            }
+            Ok(())
         },
     )?;
     for note in &replay.notes {

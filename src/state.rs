@@ -1,11 +1,12 @@
 //! What the tasks of one server share: the tree, the watches, the way to the commit engine.
 //!
-//! Lock order: the tree's guard, then the watches, then one outbox. The tree is written by the
-//! commit engine alone.
+//! Lock order: the tree's guard, then the watches, then one outbox or the connections' places. The
+//! tree is written by the commit engine alone.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -16,13 +17,18 @@ use ironkeeper_storage::LogStats;
 use ironkeeper_tree::Tree;
 use ironkeeper_tree::acl::{AclRules, Identities};
 use ironkeeper_tree::watch::{WatchTable, WatcherId};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
+use crate::admin::DigestLog;
 use crate::config::Options;
 use crate::connection::Shared;
 use crate::stats::Stats;
 use crate::wake::Wake;
+
+/// ZooTrace's mask as Apache starts with it: requests, their sessions, packets of the leader, and
+/// the bit of value 256 that nothing there goes by.
+const TRACE_MASK_DEFAULT: i64 = 0b1_0011_0010;
 
 /// Whether the server answers clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,8 @@ pub(crate) enum Input {
     },
     /// The snapshot thread is free again.
     SnapshotDone,
+    /// Somebody asks when each session expires ([`ironkeeper_replica::Replica::session_deadlines`]).
+    Deadlines(SyncSender<Vec<(u64, SessionId)>>),
 }
 
 impl Input {
@@ -188,6 +196,10 @@ pub(crate) struct Server {
     pub(crate) stats: Stats,
     pub(crate) inbox: Inbox,
     pub(crate) watches: Mutex<WatchTable>,
+    /// What `hash` prints.
+    pub(crate) digests: Mutex<DigestLog>,
+    /// What `stmk` was told last. Nothing here goes by it.
+    pub(crate) trace_mask: AtomicI64,
     /// What the log counts, once it is open.
     pub(crate) log_stats: OnceLock<Arc<LogStats>>,
     tree: ShardedLock<Tree>,
@@ -225,6 +237,8 @@ impl Server {
             stats: Stats::default(),
             inbox: Inbox::default(),
             watches: Mutex::new(WatchTable::new(hash_seed)),
+            digests: Mutex::new(DigestLog::default()),
+            trace_mask: AtomicI64::new(TRACE_MASK_DEFAULT),
             log_stats: OnceLock::new(),
             tree: ShardedLock::new(Tree::with_hash_seed(hash_seed)),
             last_applied: AtomicI64::new(0),
@@ -327,7 +341,7 @@ impl Server {
             watcher: WatcherId(slot),
             generation,
         };
-        let shared = Arc::new(Shared::new(id, peer, runtime));
+        let shared = Arc::new(Shared::new(id, peer, runtime, self.now_ms()));
         conns.by_slot[slot as usize] = Some(Arc::clone(&shared));
         self.stats.connections.store(conns.open, Ordering::Relaxed);
         Some(shared)
@@ -373,5 +387,23 @@ impl Server {
             .flatten()
             .cloned()
             .collect()
+    }
+
+    /// Who has which place of the watch table now. Held while somebody looks: no connection comes or
+    /// goes meanwhile.
+    pub(crate) fn places(&self) -> Places<'_> {
+        Places(self.conns.lock())
+    }
+}
+
+/// See [`Server::places`].
+pub(crate) struct Places<'a>(MutexGuard<'a, Conns>);
+
+impl Places<'_> {
+    /// The session of the connection at a place; 0 for none.
+    pub(crate) fn session(&self, watcher: WatcherId) -> SessionId {
+        let place = self.0.by_slot.get(watcher.0 as usize);
+        let session = place.and_then(Option::as_ref).and_then(|c| c.session());
+        session.unwrap_or(SessionId(0))
     }
 }

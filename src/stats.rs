@@ -64,6 +64,12 @@ impl Summary {
         self.record_n(value, 1);
     }
 
+    fn reset(&self) {
+        let mut inner = self.inner.lock();
+        inner.sum = 0;
+        inner.histogram.reset();
+    }
+
     pub(crate) fn read(&self) -> Reading {
         let inner = self.inner.lock();
         let histogram = &inner.histogram;
@@ -81,6 +87,57 @@ impl Summary {
             p99: histogram.value_at_quantile(0.99),
             p999: histogram.value_at_quantile(0.999),
         }
+    }
+}
+
+/// Frames on their way to one client, counted where they are made; [`Stats::sent`] takes them a
+/// batch at a time. Sizes are those behind the length, as Apache counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    packets: u64,
+    response_bytes: u64,
+    watch_bytes: u64,
+    /// 0 before the first: no frame is empty.
+    size_last: i64,
+    size_min: i64,
+    size_max: i64,
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    /// The answer to an operation.
+    Reply,
+    /// A watch event.
+    Event,
+    /// The answer to a ping or to an auth packet.
+    Other,
+}
+
+impl Outgoing {
+    /// A frame of `bytes`, its length included.
+    pub(crate) fn frame(&mut self, kind: Frame, bytes: usize) {
+        let bytes = bytes.saturating_sub(ironkeeper_proto::frame::PREFIX_BYTES) as u64;
+        match kind {
+            Frame::Reply => self.response_bytes += bytes,
+            Frame::Event => self.watch_bytes += bytes,
+            Frame::Other => {}
+        }
+        let size = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let none = self.size_max == 0;
+        self.size_min = if none { size } else { self.size_min.min(size) };
+        self.size_max = self.size_max.max(size);
+        self.size_last = size;
+        self.packets += 1;
+    }
+
+    /// Packets that have no size of their own: handshakes, and the text of four-letter words.
+    pub(crate) fn bare(&mut self, packets: u64) {
+        self.packets += packets;
+    }
+
+    pub(crate) fn packets(&self) -> u64 {
+        self.packets
     }
 }
 
@@ -103,9 +160,11 @@ pub(crate) struct Stats {
     pub(crate) outstanding: AtomicUsize,
     pub(crate) snapshots_failed: AtomicU64,
     pub(crate) digest_mismatches: AtomicU64,
-    pub(crate) response_bytes_last: AtomicI64,
-    pub(crate) response_bytes_max: AtomicI64,
-    pub(crate) response_bytes_min: AtomicI64,
+    pub(crate) response_bytes: AtomicU64,
+    pub(crate) watch_bytes: AtomicU64,
+    pub(crate) response_size_last: AtomicI64,
+    pub(crate) response_size_max: AtomicI64,
+    pub(crate) response_size_min: AtomicI64,
     pub(crate) read_latency_us: Summary,
     pub(crate) update_latency_us: Summary,
     pub(crate) sync_latency_us: Summary,
@@ -135,9 +194,11 @@ impl Default for Stats {
             outstanding: AtomicUsize::new(0),
             snapshots_failed: AtomicU64::new(0),
             digest_mismatches: AtomicU64::new(0),
-            response_bytes_last: AtomicI64::new(-1),
-            response_bytes_max: AtomicI64::new(-1),
-            response_bytes_min: AtomicI64::new(-1),
+            response_bytes: AtomicU64::new(0),
+            watch_bytes: AtomicU64::new(0),
+            response_size_last: AtomicI64::new(-1),
+            response_size_max: AtomicI64::new(-1),
+            response_size_min: AtomicI64::new(-1),
             read_latency_us: Summary::default(),
             update_latency_us: Summary::default(),
             sync_latency_us: Summary::default(),
@@ -151,17 +212,75 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// Notes `packets` replies of `bytes` in all, written in one piece.
-    pub(crate) fn sent(&self, packets: u64, bytes: usize) {
-        self.packets_sent.fetch_add(packets, Ordering::Relaxed);
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.response_bytes_last.store(bytes, Ordering::Relaxed);
-        if bytes > self.response_bytes_max.load(Ordering::Relaxed) {
-            self.response_bytes_max.fetch_max(bytes, Ordering::Relaxed);
+    /// `srst`: counters, latencies and sizes from zero; what tells of a state stays.
+    pub(crate) fn reset(&self) {
+        let counters = [
+            &self.packets_received,
+            &self.packets_sent,
+            &self.bytes_received,
+            &self.connections_rejected,
+            &self.connections_dropped,
+            &self.connection_requests,
+            &self.connection_revalidations,
+            &self.closed_while_not_serving,
+            &self.sessionless_expired,
+            &self.sessions_expired,
+            &self.snapshots_failed,
+            &self.digest_mismatches,
+            &self.response_bytes,
+            &self.watch_bytes,
+        ];
+        for counter in counters {
+            counter.store(0, Ordering::Relaxed);
         }
-        let least = self.response_bytes_min.load(Ordering::Relaxed);
-        if least < 0 || bytes < least {
-            self.response_bytes_min.store(bytes, Ordering::Relaxed);
+        let sizes = [
+            &self.response_size_last,
+            &self.response_size_max,
+            &self.response_size_min,
+        ];
+        for size in sizes {
+            size.store(-1, Ordering::Relaxed);
+        }
+        let summaries = [
+            &self.read_latency_us,
+            &self.update_latency_us,
+            &self.sync_latency_us,
+            &self.group_records,
+            &self.queue_records,
+            &self.snapshot_ms,
+            &self.startup_txns,
+            &self.startup_ms,
+        ];
+        for summary in summaries {
+            summary.reset();
+        }
+    }
+
+    /// Takes what one connection sends.
+    pub(crate) fn sent(&self, frames: &Outgoing) {
+        self.packets_sent
+            .fetch_add(frames.packets, Ordering::Relaxed);
+        if frames.response_bytes > 0 {
+            self.response_bytes
+                .fetch_add(frames.response_bytes, Ordering::Relaxed);
+        }
+        if frames.watch_bytes > 0 {
+            self.watch_bytes
+                .fetch_add(frames.watch_bytes, Ordering::Relaxed);
+        }
+        if frames.size_max == 0 {
+            return;
+        }
+        self.response_size_last
+            .store(frames.size_last, Ordering::Relaxed);
+        if frames.size_max > self.response_size_max.load(Ordering::Relaxed) {
+            self.response_size_max
+                .fetch_max(frames.size_max, Ordering::Relaxed);
+        }
+        let least = self.response_size_min.load(Ordering::Relaxed);
+        if least < 0 || frames.size_min < least {
+            self.response_size_min
+                .store(frames.size_min, Ordering::Relaxed);
         }
     }
 

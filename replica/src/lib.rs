@@ -28,5 +28,5 @@ mod sessions;
 
 pub use pipeline::{Logged, Replica, ReplicaOptions};
 pub use replies::{encode_event, encode_read};
-pub use seams::{ConnId, Now, Outlet, RecordSink, Request};
+pub use seams::{Asked, ConnId, DIGEST_INTERVAL, Now, Outlet, RecordSink, Request};
 pub use sessions::Heartbeat;

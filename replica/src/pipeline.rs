@@ -13,7 +13,7 @@ use ironkeeper_tree::{DigestCheck, Tree};
 use crate::batches::{Batches, Place};
 use crate::events::Events;
 use crate::replies::{self, encode_event};
-use crate::seams::{ConnId, Now, Outlet, RecordSink, Request};
+use crate::seams::{Asked, ConnId, DIGEST_INTERVAL, Now, Outlet, RecordSink, Request};
 use crate::sessions::{Refusal, Sessions};
 
 /// What a replica needs to know beside its state.
@@ -67,6 +67,7 @@ enum Work {
     Reply {
         conn: ConnId,
         received_us: u64,
+        asked: Option<Asked>,
         frame: Vec<u8>,
     },
 }
@@ -184,6 +185,13 @@ impl Replica {
     #[must_use]
     pub fn session_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Every session that is alive here, with the instant, in monotonic milliseconds, at which it
+    /// expires unless it is heard before. Walks all of them.
+    #[must_use]
+    pub fn session_deadlines(&self) -> Vec<(u64, SessionId)> {
+        self.sessions.deadlines()
     }
 
     /// What went to the log since the last call.
@@ -319,9 +327,20 @@ impl Replica {
 
     /// A reply that is made already leaves in its place among the connection's others.
     pub fn answer_in_order(&mut self, conn: ConnId, received_us: u64, frame: Vec<u8>) {
+        self.queue_reply(conn, received_us, None, frame);
+    }
+
+    fn queue_reply(
+        &mut self,
+        conn: ConnId,
+        received_us: u64,
+        asked: Option<Asked>,
+        frame: Vec<u8>,
+    ) {
         let work = Work::Reply {
             conn,
             received_us,
+            asked,
             frame,
         };
         self.pending.push_back(Pending {
@@ -398,9 +417,12 @@ impl Replica {
                 Work::Reply {
                     conn,
                     received_us,
+                    asked,
                     frame,
                 } => {
-                    out.reply(conn, received_us, |bytes| bytes.extend_from_slice(&frame));
+                    out.reply(conn, received_us, asked, |bytes| {
+                        bytes.extend_from_slice(&frame);
+                    });
                 }
             }
         }
@@ -428,6 +450,11 @@ impl Replica {
         } else {
             read.xid
         };
+        let asked = Some(Asked {
+            xid: read.xid,
+            op: read.op,
+            zxid: tree.last_applied(),
+        });
         let mut events = Vec::new();
         let mut encode = |frame: &mut Vec<u8>| {
             replies::encode_read(frame, xid, tree.last_applied(), |body| {
@@ -437,7 +464,7 @@ impl Replica {
             });
         };
         if !matches!(read.op, OpCode::SetWatches | OpCode::SetWatches2) {
-            out.reply(read.conn, read.received_us, encode);
+            out.reply(read.conn, read.received_us, asked, encode);
             return;
         }
         // What it makes up leaves before its reply.
@@ -448,8 +475,8 @@ impl Replica {
                 encode_event(bytes, Zxid::NONE, kind, &path)
             });
         }
-        out.reply(read.conn, read.received_us, |bytes| {
-            bytes.extend_from_slice(&frame)
+        out.reply(read.conn, read.received_us, asked, |bytes| {
+            bytes.extend_from_slice(&frame);
         });
     }
 
@@ -480,6 +507,9 @@ impl Replica {
         let applied = tree.apply_foreseen(&header, &txn, digest.as_ref(), foreseen, &mut events);
         assert!(zxid > self.last_applied, "applied out of order");
         self.last_applied = zxid;
+        if zxid.0 % DIGEST_INTERVAL == 0 {
+            events.out.digest(zxid, tree.digest());
+        }
         if matches!(applied.digest, DigestCheck::Differs { .. }) || applied.anomaly.is_some() {
             self.divergence.get_or_insert(zxid);
         }
@@ -510,7 +540,16 @@ impl Replica {
                 op,
                 received_us,
             } => {
-                out.reply(conn, received_us, |bytes| {
+                let op_told = match txn {
+                    Txn::Error { .. } => OpCode::Error,
+                    _ => op,
+                };
+                let asked = Some(Asked {
+                    xid,
+                    op: op_told,
+                    zxid,
+                });
+                out.reply(conn, received_us, asked, |bytes| {
                     replies::encode(bytes, xid, zxid, &txn, &applied);
                 });
                 if op == OpCode::CloseSession {
@@ -542,7 +581,12 @@ impl Replica {
             self.batches.undo(place);
             let mut frame = Vec::new();
             replies::encode_read(&mut frame, xid, self.last_proposed, |_| prepared.err);
-            self.answer_in_order(conn, received_us, frame);
+            let asked = Asked {
+                xid,
+                op: OpCode::Error,
+                zxid: self.last_proposed,
+            };
+            self.queue_reply(conn, received_us, Some(asked), frame);
             return prepared;
         }
         self.last_proposed = zxid;

@@ -55,10 +55,28 @@ pub trait RecordSink {
     fn append(&mut self, zxid: Zxid, record: &[u8]);
 }
 
+/// What a reply answers, for who keeps statistics of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The request's own number.
+    pub xid: Xid,
+    /// What it asked for; [`OpCode::Error`] if it was a write that was refused.
+    pub op: OpCode,
+    /// The zxid in the reply.
+    pub zxid: Zxid,
+}
+
 /// Where replies and events go. Calls come in the order in which each client must see them.
 pub trait Outlet {
-    /// A reply frame, which `encode` appends, to the oldest unanswered request of `conn`.
-    fn reply(&mut self, conn: ConnId, received_us: u64, encode: impl FnOnce(&mut Vec<u8>));
+    /// A reply frame, which `encode` appends, to the oldest unanswered request of `conn`; `asked` is
+    /// `None` for one that counts as no operation.
+    fn reply(
+        &mut self,
+        conn: ConnId,
+        received_us: u64,
+        asked: Option<Asked>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    );
     /// A watch event frame, which `encode` appends.
     fn event(&mut self, watcher: WatcherId, encode: impl FnOnce(&mut Vec<u8>));
     /// Whether the watcher's identities of this moment pass the test.
@@ -79,4 +97,9 @@ pub trait Outlet {
     fn abort(&mut self, conn: ConnId);
     /// A request of a connection that may not act for its session: no reply, the connection closes.
     fn discard(&mut self, request: &Request<'_>);
+    /// The digest of the tree after a txn, at every [`DIGEST_INTERVAL`]th zxid.
+    fn digest(&mut self, zxid: Zxid, digest: i64);
 }
+
+/// Digests are kept for zxids that this divides (DataTree, release 3.9.5).
+pub const DIGEST_INTERVAL: i64 = 128;

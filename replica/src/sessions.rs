@@ -215,6 +215,15 @@ impl Sessions {
         expired
     }
 
+    /// Sessions that are not closing, each with its deadline as it was heard last.
+    pub(crate) fn deadlines(&self) -> Vec<(u64, SessionId)> {
+        self.by_id
+            .iter()
+            .filter(|(_, entry)| !entry.closing)
+            .map(|(id, entry)| (self.deadline(entry.heard.heard_ms(), entry.timeout_ms), *id))
+            .collect()
+    }
+
     fn deadline(&self, heard_ms: u64, timeout_ms: u32) -> u64 {
         deadline(self.tick_ms, heard_ms, timeout_ms)
     }
@@ -257,6 +266,11 @@ mod tests {
         sessions.track(A, 400, 0);
         let (heard, _) = sessions.attach(A, conn(1), 400, 0).unwrap();
         heard.touch(450);
+        assert_eq!(
+            sessions.deadlines(),
+            [(900, A)],
+            "seen before the bucket is"
+        );
         assert!(sessions.expire(500, 10).is_empty());
         assert_eq!(sessions.poll_deadline(), Some(900));
         assert_eq!(sessions.expire(900, 10), [A]);
@@ -315,6 +329,7 @@ mod tests {
         sessions.track(A, 300, 0);
         assert!(sessions.close(A));
         assert!(!sessions.close(A));
+        assert!(sessions.deadlines().is_empty());
         assert_eq!(
             sessions.attach(A, conn(1), 300, 0).unwrap_err(),
             Refusal::Expired

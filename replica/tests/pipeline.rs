@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use ironkeeper_proto::{
-    AclListBuf, AclRef, CreateRequest, ErrorCode, PathVersion, Perms, Reader, Record, ReplyHeader,
-    Request as Ask, SessionId, SetData, Writer, Xid, Zxid,
+    AclListBuf, AclRef, CreateRequest, ErrorCode, OpCode, PathVersion, Perms, Reader, Record,
+    ReplyHeader, Request as Ask, SessionId, SetData, Writer, Xid, Zxid,
 };
 use ironkeeper_replica::{
-    ConnId, Heartbeat, Now, Outlet, RecordSink, Replica, ReplicaOptions, Request,
+    Asked, ConnId, DIGEST_INTERVAL, Heartbeat, Now, Outlet, RecordSink, Replica, ReplicaOptions,
+    Request,
 };
 use ironkeeper_tree::Tree;
 use ironkeeper_tree::acl::Identities;
@@ -46,6 +47,7 @@ enum Told {
 struct Ends {
     told: Vec<Told>,
     logged: Vec<Zxid>,
+    digests: Vec<(Zxid, i64)>,
 }
 
 impl RecordSink for Ends {
@@ -57,8 +59,19 @@ impl RecordSink for Ends {
 }
 
 impl Outlet for Ends {
-    fn reply(&mut self, conn: ConnId, _received_us: u64, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn reply(
+        &mut self,
+        conn: ConnId,
+        _received_us: u64,
+        asked: Option<Asked>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
         let header = header(encode);
+        if let Some(asked) = asked {
+            assert_eq!(asked.zxid, header.zxid);
+            let is_refused_write = asked.op == OpCode::Error;
+            assert!(!is_refused_write || header.err != 0);
+        }
         self.told.push(Told::Reply {
             conn: conn.watcher.0,
             xid: header.xid.0,
@@ -102,6 +115,9 @@ impl Outlet for Ends {
         self.told.push(Told::Aborted {
             conn: request.conn.watcher.0,
         });
+    }
+    fn digest(&mut self, zxid: Zxid, digest: i64) {
+        self.digests.push((zxid, digest));
     }
 }
 
@@ -533,4 +549,31 @@ fn a_persistent_watch_is_told_once_a_change() {
             reply(1, 2, zxid, ErrorCode::Ok)
         ]
     );
+}
+
+/// The digest that is told is that of the tree right after the txn, whether it changed anything or
+/// not, and however many were applied at once.
+#[test]
+fn every_128th_digest_is_told() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    world.ask(1, session, 1, &create("/a", &open_acl(), 0));
+    let mut expected = Vec::new();
+    while world.replica.last_proposed().0 < 3 * DIGEST_INTERVAL {
+        let missing = world.replica.last_proposed().0 % 5 == 0;
+        let path = if missing { "/none" } else { "/a" };
+        world.ask(1, session, 2, &set_data(path));
+        let zxid = world.replica.last_proposed();
+        if zxid.0 % DIGEST_INTERVAL == 0 {
+            // More behind it, in the same run.
+            world.ask(1, session, 2, &set_data("/a"));
+            world.replica.handle_durable(world.replica.last_proposed());
+            world.replica.handle_committed(zxid);
+            world.apply();
+            expected.push((zxid, world.tree.digest()));
+            world.settle();
+        }
+    }
+    assert_eq!(expected.len(), 3);
+    assert_eq!(world.ends.digests, expected);
 }

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 
 use ironkeeper_proto::frame::{self, BadLength, Split};
 use ironkeeper_proto::{AuthPacket, ErrorCode, OpCode, Reader, Record, RequestHeader, Xid, Zxid};
-use ironkeeper_replica::encode_read;
+use ironkeeper_replica::{Asked, encode_read};
 use ironkeeper_tree::acl::{AuthOutcome, Identities};
 
 use super::locals::ReadGuard;
 use super::{Connection, Talk};
 use crate::state::{Batch, Input};
+use crate::stats::Frame;
 
 impl<'a> Connection<'a> {
     /// Handles every whole frame in `bytes`, unless back-pressure says to wait. Returns the bytes
@@ -27,6 +28,7 @@ impl<'a> Connection<'a> {
         let mut at = 0;
         let mut received = 0;
         let mut reads = 0;
+        let mut last = None;
         while !self.deaf {
             if self.is_too_busy() {
                 self.stalled = at < bytes.len();
@@ -41,7 +43,10 @@ impl<'a> Connection<'a> {
                 }
                 Ok(Split::Frame { body, .. }) => {
                     received += 1;
-                    reads += u64::from(self.request(body, rest.len(), &mut guard));
+                    if let Some(asked) = self.request(body, rest.len(), &mut guard) {
+                        reads += 1;
+                        last = Some(asked);
+                    }
                     at += frame::PREFIX_BYTES + body.len();
                 }
             }
@@ -49,17 +54,22 @@ impl<'a> Connection<'a> {
         drop(guard);
         let outstanding = &self.server.stats.outstanding;
         outstanding.fetch_add(std::mem::take(&mut self.uncounted), Ordering::Relaxed);
-        self.server
-            .stats
-            .packets_received
-            .fetch_add(received, Ordering::Relaxed);
-        self.shared.received.fetch_add(received, Ordering::Relaxed);
-        if reads > 0 {
-            let elapsed_us = self.server.now_us() - started_us;
-            self.server
-                .stats
-                .read_latency_us
-                .record_n(elapsed_us, reads);
+        let frames = std::mem::take(&mut self.outgoing);
+        self.count_sent(&frames);
+        if received > 0 {
+            let stats = &self.server.stats;
+            stats
+                .packets_received
+                .fetch_add(received, Ordering::Relaxed);
+            self.shared.figures.received(received, started_us / 1000);
+        }
+        if let Some(last) = last {
+            let now_us = self.server.now_us();
+            let elapsed_us = now_us - started_us;
+            let stats = &self.server.stats;
+            stats.read_latency_us.record_n(elapsed_us, reads);
+            let figures = &self.shared.figures;
+            figures.answered(reads, elapsed_us, now_us, last);
         }
         at
     }
@@ -81,13 +91,13 @@ impl<'a> Connection<'a> {
         usize::try_from(self.submitted - self.replied).unwrap_or(usize::MAX)
     }
 
-    /// One request, the first of `unseen` bytes. True if it was a read answered on the spot.
-    fn request(&mut self, frame: &[u8], unseen: usize, guard: &mut ReadGuard<'a>) -> bool {
+    /// One request, the first of `unseen` bytes. Says so if it was a read answered on the spot.
+    fn request(&mut self, frame: &[u8], unseen: usize, guard: &mut ReadGuard<'a>) -> Option<Asked> {
         let mut reader = Reader::new(frame);
         let Ok(header) = RequestHeader::decode(&mut reader) else {
             // Shorter than a request header.
             self.abort();
-            return false;
+            return None;
         };
         let xid = header.xid;
         let body = reader.rest();
@@ -108,14 +118,14 @@ impl<'a> Connection<'a> {
                     self.trim();
                 }
                 if self.unanswered() == 0 {
-                    self.answer(xid, op, body, guard);
-                    return true;
+                    let zxid = self.answer(xid, op, body, guard)?;
+                    return Some(Asked { xid, op, zxid });
                 }
                 // Behind an unanswered write: the engine answers it in its place.
                 self.submit(xid, op, body, unseen);
             }
         }
-        false
+        None
     }
 
     /// Hands a request to the engine, with the others of this read; `unseen` bounds their bytes.
@@ -198,7 +208,8 @@ impl<'a> Connection<'a> {
         if self.unanswered() == 0 {
             let start = self.output.len();
             encode(&mut self.output);
-            self.count_sent(1, self.output.len() - start);
+            let bytes = self.output.len() - start;
+            self.outgoing.frame(Frame::Other, bytes);
             return;
         }
         let mut frame = Vec::new();

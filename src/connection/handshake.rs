@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ironkeeper_proto::frame::{self, BadLength, Split};
-use ironkeeper_proto::{ConnectRequest, ConnectResponse, Record};
+use ironkeeper_proto::{ConnectRequest, ConnectResponse, OpCode, Record, SessionId, Xid};
+use ironkeeper_replica::Asked;
 use tracing::{debug, info};
 
 use super::{Connection, Talk};
 use crate::admin;
 use crate::outbox::Handshake;
 use crate::state::Input;
+use crate::stats::Outgoing;
 
 impl Connection<'_> {
     /// Looks at the start of the conversation; returns the bytes done with.
@@ -19,14 +21,17 @@ impl Connection<'_> {
             return 0;
         };
         if let Some(command) = admin::Command::parse(*word) {
+            let Some(asked) = bytes.get(..command.bytes(self.server)) else {
+                return 0;
+            };
+            let argument = asked.get(4..).unwrap_or_default();
             self.server
                 .stats
                 .packets_received
                 .fetch_add(1, Ordering::Relaxed);
-            self.shared.received.fetch_add(1, Ordering::Relaxed);
-            self.output
-                .extend_from_slice(admin::answer(self.server, command).as_bytes());
-            self.finish();
+            let figures = &self.shared.figures;
+            figures.received(1, self.server.now_ms());
+            self.word(command, argument);
             return bytes.len();
         }
         match frame::split(bytes, self.server.options.jute_max_buffer) {
@@ -40,11 +45,39 @@ impl Connection<'_> {
                     .stats
                     .packets_received
                     .fetch_add(1, Ordering::Relaxed);
-                self.shared.received.fetch_add(1, Ordering::Relaxed);
+                self.batch_us = self.server.now_us();
+                let figures = &self.shared.figures;
+                figures.received(1, self.batch_us / 1000);
                 self.connect(body);
                 frame::PREFIX_BYTES + body.len()
             }
         }
+    }
+
+    /// Answers a four-letter word; the connection closes behind the answer.
+    fn word(&mut self, command: admin::Command, argument: &[u8]) {
+        let (server, shared) = (self.server, self.shared);
+        if command.is_quick(server) {
+            let text = admin::answer(server, command, argument, shared.id);
+            self.count_sent(&frames_of(&text));
+            self.output.extend_from_slice(text.as_bytes());
+            self.finish();
+            return;
+        }
+        // It walks sessions, watches or directories: on a thread where nobody waits for it.
+        self.deaf = true;
+        self.talk = Talk::Word;
+        let (server, shared) = (Arc::clone(server), Arc::clone(shared));
+        tokio::task::spawn_blocking(move || {
+            let text = admin::answer(&server, command, &[], shared.id);
+            let frames = frames_of(&text);
+            shared.outbox.with(|parcel| {
+                parcel.frames = frames;
+                parcel.bytes = text.into_bytes();
+                parcel.close = true;
+            });
+            shared.wake.wake();
+        });
     }
 
     /// The server's decisions about a ConnectRequest, in their order (client-protocol 2.3).
@@ -84,8 +117,11 @@ impl Connection<'_> {
             options.max_session_timeout_ms,
         );
         let read_only_field = request.read_only.is_some();
-        self.talk = Talk::Waiting { read_only_field };
         let session = Some(request.session).filter(|session| session.0 != 0);
+        self.talk = Talk::Waiting {
+            read_only_field,
+            is_new: session.is_none(),
+        };
         if let Some(session) = session {
             server
                 .stats
@@ -107,28 +143,31 @@ impl Connection<'_> {
 
     /// The engine has decided about the session.
     pub(super) fn established(&mut self, handshake: Handshake) {
-        let Talk::Waiting { read_only_field } = self.talk else {
+        let Talk::Waiting {
+            read_only_field,
+            is_new,
+        } = self.talk
+        else {
             return;
         };
         let read_only = read_only_field.then_some(false);
-        let start = self.output.len();
         match handshake {
             Handshake::Established {
                 session,
                 timeout_ms,
                 heartbeat,
             } => {
-                let timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
+                let wire_timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
                 let password = session.password();
                 let response = ConnectResponse {
                     protocol_version: 0,
-                    timeout_ms,
+                    timeout_ms: wire_timeout_ms,
                     session,
                     password: Some(&password),
                     read_only,
                 };
                 frame::write_record(&mut self.output, &response);
-                self.shared.session.store(session.0, Ordering::Relaxed);
+                self.session_begins(session, timeout_ms, is_new);
                 self.talk = Talk::Open { session, heartbeat };
                 self.greeting_deadline = None;
                 debug!(peer = %self.shared.peer, session = %session, "session established");
@@ -139,6 +178,34 @@ impl Connection<'_> {
                 debug!(peer = %self.shared.peer, "session refused: unknown, expired or not its own");
             }
         }
-        self.count_sent(1, self.output.len() - start);
+        let mut frames = Outgoing::default();
+        frames.bare(1);
+        self.count_sent(&frames);
     }
+
+    /// Keeps the figures of a connection that has its session now.
+    fn session_begins(&self, session: SessionId, timeout_ms: u32, is_new: bool) {
+        let figures = &self.shared.figures;
+        figures.established(timeout_ms);
+        if is_new {
+            let now_us = self.server.now_us();
+            let latency_us = now_us.saturating_sub(self.batch_us);
+            let asked = Asked {
+                xid: Xid(0),
+                op: OpCode::CreateSession,
+                zxid: self.server.last_applied(),
+            };
+            figures.answered(1, latency_us, now_us, asked);
+            self.server.stats.update_latency_us.record(latency_us);
+        }
+        self.shared.session.store(session.0, Ordering::Relaxed);
+    }
+}
+
+/// The packets that the text of a word counts as: Apache hands it on in pieces of this size.
+fn frames_of(text: &str) -> Outgoing {
+    const PIECE_BYTES: usize = 8192;
+    let mut frames = Outgoing::default();
+    frames.bare(text.len().div_ceil(PIECE_BYTES) as u64);
+    frames
 }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::{Connection, End, Talk};
 use crate::state::Server;
+use crate::stats::{Frame, Outgoing};
 
 /// The tree's read guard, taken when the first read of a batch needs it and kept for the batch.
 #[derive(Default)]
@@ -31,7 +32,7 @@ impl<'a> Connection<'a> {
         }
         self.replied += parcel.replies;
         self.output.extend_from_slice(&parcel.bytes);
-        self.count_sent(parcel.replies + parcel.events, parcel.bytes.len());
+        self.count_sent(&parcel.frames);
         if parcel.abort {
             self.abort();
         } else if parcel.close && self.end != Some(End::Abort) {
@@ -41,18 +42,25 @@ impl<'a> Connection<'a> {
         self.parcel = parcel;
     }
 
-    pub(super) fn count_sent(&self, packets: u64, bytes: usize) {
-        if packets > 0 {
-            self.server.stats.sent(packets, bytes);
-            let sent = &self.shared.sent;
-            sent.fetch_add(packets, std::sync::atomic::Ordering::Relaxed);
+    /// Adds frames to the figures of the connection and of the server.
+    pub(super) fn count_sent(&self, frames: &Outgoing) {
+        if frames.packets() > 0 {
+            self.server.stats.sent(frames);
+            self.shared.figures.sent(frames.packets());
         }
     }
 
     /// Answers a read under the guard, events that announce what it shows first.
-    pub(super) fn answer(&mut self, xid: Xid, op: OpCode, body: &[u8], guard: &mut ReadGuard<'a>) {
+    /// Returns the zxid it shows the tree at.
+    pub(super) fn answer(
+        &mut self,
+        xid: Xid,
+        op: OpCode,
+        body: &[u8],
+        guard: &mut ReadGuard<'a>,
+    ) -> Option<Zxid> {
         let Talk::Open { session, .. } = self.talk else {
-            return;
+            return None;
         };
         let server: &'a Server = self.server;
         if guard.0.is_none() {
@@ -60,7 +68,8 @@ impl<'a> Connection<'a> {
             // With the guard held no further event can arrive that announces what it shows.
             self.collect();
         }
-        let Some(tree) = &guard.0 else { return };
+        let tree = guard.0.as_ref()?;
+        let zxid = tree.last_applied();
         let xid = if op == OpCode::Ping { Xid::PING } else { xid };
         let context = ReadContext {
             session,
@@ -71,19 +80,30 @@ impl<'a> Connection<'a> {
         let mut watches = Watches(&server.watches);
         let mut events = Vec::new();
         let start = self.output.len();
-        encode_read(&mut self.output, xid, tree.last_applied(), |out| {
-            let mut event = |kind, path: &str| encode_event(&mut events, Zxid::NONE, kind, path);
+        encode_read(&mut self.output, xid, zxid, |out| {
+            let outgoing = &mut self.outgoing;
+            let mut event = |kind, path: &str| {
+                let start = events.len();
+                encode_event(&mut events, Zxid::NONE, kind, path);
+                outgoing.frame(Frame::Event, events.len() - start);
+            };
             serve_read(tree, &mut watches, &context, op, body, out, &mut event)
         });
+        let kind = if op == OpCode::Ping {
+            Frame::Other
+        } else {
+            Frame::Reply
+        };
+        self.outgoing.frame(kind, self.output.len() - start);
         if !events.is_empty() {
             // What setWatches makes up goes out before its reply.
             self.output.splice(start..start, events);
         }
-        self.count_sent(1, self.output.len() - start);
         if self.output.len() - start > GUARD_BYTES_MAX {
             // Something large was copied: let a writer in before the next read.
             guard.0 = None;
         }
+        Some(zxid)
     }
 }
 

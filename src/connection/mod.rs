@@ -13,6 +13,7 @@
 //! mentioning; nothing here waits for another connection.
 
 mod drain;
+pub(crate) mod figures;
 mod frames;
 mod handshake;
 mod locals;
@@ -21,7 +22,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use ironkeeper_proto::SessionId;
@@ -34,7 +35,9 @@ use tracing::debug;
 
 use crate::outbox::{Outbox, Parcel};
 use crate::state::{Input, Phase, Server};
+use crate::stats::Outgoing;
 use crate::wake::Wake;
+use figures::{Figures, READING, WRITING};
 
 /// Output that may wait for a client to read before this connection stops reading requests.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
@@ -65,13 +68,11 @@ pub(crate) struct Shared {
     /// The identities of this moment: who may see a watch event.
     pub(crate) identities: Mutex<Arc<Identities>>,
     session: AtomicI64,
-    pub(crate) received: AtomicU64,
-    pub(crate) sent: AtomicU64,
-    pub(crate) queued: AtomicUsize,
+    pub(crate) figures: Figures,
 }
 
 impl Shared {
-    pub(crate) fn new(id: ConnId, peer: SocketAddr, runtime: usize) -> Self {
+    pub(crate) fn new(id: ConnId, peer: SocketAddr, runtime: usize, now_ms: u64) -> Self {
         Self {
             id,
             peer,
@@ -80,9 +81,7 @@ impl Shared {
             wake: Wake::default(),
             identities: Mutex::new(Arc::new(Identities::of_peer(peer.ip()))),
             session: AtomicI64::new(0),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            queued: AtomicUsize::new(0),
+            figures: Figures::new(now_ms),
         }
     }
 
@@ -97,8 +96,14 @@ impl Shared {
 enum Talk {
     /// Nothing decided: a four-letter word or a ConnectRequest comes.
     Greeting,
+    /// The answer to a four-letter word is being made elsewhere.
+    Word,
     /// The engine decides about the session.
-    Waiting { read_only_field: bool },
+    Waiting {
+        read_only_field: bool,
+        /// The session asked for is a new one.
+        is_new: bool,
+    },
     /// Requests.
     Open {
         session: SessionId,
@@ -132,6 +137,10 @@ struct Connection<'a> {
     inputs: Vec<Input>,
     /// Requests of `inputs` that the server's count of outstanding ones lacks yet.
     uncounted: usize,
+    /// Frames in `output` that the figures lack yet.
+    outgoing: Outgoing,
+    /// What the figures say that this connection waits for.
+    waits: (u64, u8),
     /// When the bytes at hand were read.
     batch_us: u64,
     /// No further frame is looked at.
@@ -161,6 +170,8 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         replied: 0,
         inputs: Vec::new(),
         uncounted: 0,
+        outgoing: Outgoing::default(),
+        waits: (0, READING),
         batch_us: 0,
         deaf: false,
         eof: false,
@@ -171,7 +182,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
     let end = poll_fn(|cx| connection.poll(cx)).await;
     let session = shared.session();
     server.watches.lock().remove_watcher(shared.id.watcher);
-    if !matches!(connection.talk, Talk::Greeting) {
+    if !matches!(connection.talk, Talk::Greeting | Talk::Word) {
         server.inbox.push(Input::Closed {
             conn: shared.id,
             session,
@@ -196,9 +207,11 @@ impl Connection<'_> {
             if self.end != Some(End::Abort) {
                 busy |= self.poll_read(cx);
             }
+            self.note_queued();
             if self.poll_write(cx).is_err() {
                 self.end = Some(End::Abort);
             }
+            self.note_interest();
             if self.stalled && !self.is_output_full() {
                 // The client has read: what waited for that goes on. Whatever comes of it is
                 // looked at in the next round, which also asks to be woken again.
@@ -248,7 +261,7 @@ impl Connection<'_> {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
                     // The client is gone, or at least will ask for nothing more.
                     self.eof = true;
-                    if self.end.is_none() {
+                    if self.end.is_none() && !matches!(self.talk, Talk::Word) {
                         self.end = Some(End::Abort);
                     }
                     true
@@ -259,6 +272,26 @@ impl Connection<'_> {
                 }
             }
         })
+    }
+
+    /// Keeps the figures of what this connection waits for: before anything is written, so that a
+    /// client that has its reply finds nothing queued.
+    fn note_queued(&mut self) {
+        let queued = self.unanswered() as u64;
+        if queued != self.waits.0 {
+            self.waits.0 = queued;
+            self.shared.figures.queued(queued);
+        }
+    }
+
+    fn note_interest(&mut self) {
+        let reads = !self.eof && !self.stalled && !self.deaf && !self.is_output_full();
+        let reading = if reads { READING } else { 0 };
+        let writing = if self.output.is_empty() { 0 } else { WRITING };
+        if reading | writing != self.waits.1 {
+            self.waits.1 = reading | writing;
+            self.shared.figures.interest(self.waits.1);
+        }
     }
 
     /// Whether the client has to read before more is written for it.
@@ -310,7 +343,7 @@ impl Connection<'_> {
         }
         let used = match self.talk {
             Talk::Greeting => self.greet(bytes),
-            Talk::Waiting { .. } => 0,
+            Talk::Word | Talk::Waiting { .. } => 0,
             Talk::Open { .. } => self.frames(bytes),
         };
         self.server.inbox.push_all(&mut self.inputs);

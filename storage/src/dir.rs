@@ -13,7 +13,7 @@ use crate::io::{Disk, LockError, LockGuard};
 use crate::options::StoreOptions;
 
 /// The directory of our files inside `dataDir` and `dataLogDir`.
-pub(crate) const NATIVE: &str = "native-1";
+pub const NATIVE: &str = "native-1";
 /// Apache's directory.
 const APACHE: &str = "version-2";
 

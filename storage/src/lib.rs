@@ -49,6 +49,7 @@ pub mod snapshot;
 mod stats;
 mod store;
 
+pub use dir::NATIVE;
 pub use error::{Result, StorageError};
 pub use log::format;
 pub use log::{

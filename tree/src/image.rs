@@ -4,7 +4,7 @@ use crate::codec::Totals;
 use crate::node::NodeId;
 use crate::session::Session;
 use crate::tree::{Core, Counters, Tree};
-use crate::view::NodeRef;
+use crate::view::{NodeRef, OwnedNodes};
 use ironkeeper_proto::{SessionId, Zxid};
 
 /// The state as it was when [`Tree::image`] was called, whatever the tree has become since. It shares memory with the
@@ -61,6 +61,14 @@ impl Image {
     /// All sessions, in no particular order.
     pub fn sessions(&self) -> impl Iterator<Item = Session> {
         self.core.owners.sessions()
+    }
+
+    /// Every session that owns nodes, with its nodes, in no particular order.
+    pub fn owners(&self) -> impl Iterator<Item = (SessionId, OwnedNodes<'_>)> {
+        self.core
+            .owners
+            .with_nodes()
+            .map(|(id, list)| (id, OwnedNodes::new(&self.core, list)))
     }
 
     /// The highest session id ever created whose first byte is `server`.

@@ -84,6 +84,13 @@ impl Owners {
         self.sessions_from(0).map(|(_, session)| session)
     }
 
+    /// Owners that have nodes, and their nodes.
+    pub(crate) fn with_nodes(&self) -> impl Iterator<Item = (SessionId, OwnedList)> {
+        self.used()
+            .filter(|owner| owner.nodes.len > 0)
+            .map(|owner| (SessionId(owner.id), owner.nodes))
+    }
+
     /// Slots from one on, and the sessions in them.
     pub(crate) fn sessions_from(&self, slot: usize) -> impl Iterator<Item = (usize, Session)> {
         (slot..self.slots.len()).filter_map(|slot| {
