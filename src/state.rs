@@ -216,6 +216,8 @@ struct Conns {
     by_slot: Vec<Option<Arc<Shared>>>,
     free: Vec<u32>,
     open: usize,
+    /// Of them, those that no word lists any more.
+    leaving: usize,
     generation: u32,
     by_ip: HashMap<IpAddr, usize>,
 }
@@ -343,8 +345,23 @@ impl Server {
         };
         let shared = Arc::new(Shared::new(id, peer, runtime, self.now_ms()));
         conns.by_slot[slot as usize] = Some(Arc::clone(&shared));
-        self.stats.connections.store(conns.open, Ordering::Relaxed);
+        self.count(&conns);
         Some(shared)
+    }
+
+    /// The connection is over, and its client about to see it: four-letter words list it no more,
+    /// though it holds its place until [`Server::dismiss`].
+    pub(crate) fn leave(&self, shared: &Shared) {
+        let mut conns = self.conns.lock();
+        if shared.leave() {
+            conns.leaving += 1;
+            self.count(&conns);
+        }
+    }
+
+    fn count(&self, conns: &Conns) {
+        let listed = conns.open - conns.leaving;
+        self.stats.connections.store(listed, Ordering::Relaxed);
     }
 
     /// Forgets a connection that [`Server::admit`] let in. Its watches must be gone and the engine
@@ -355,13 +372,16 @@ impl Server {
         conns.by_slot[slot as usize] = None;
         conns.free.push(slot);
         conns.open -= 1;
+        if !shared.leave() {
+            conns.leaving -= 1;
+        }
         if let Some(of_ip) = conns.by_ip.get_mut(&shared.peer.ip()) {
             *of_ip -= 1;
             if *of_ip == 0 {
                 conns.by_ip.remove(&shared.peer.ip());
             }
         }
-        self.stats.connections.store(conns.open, Ordering::Relaxed);
+        self.count(&conns);
         if conns.open == 0 {
             self.all_gone.notify_waiters();
         }
@@ -378,13 +398,14 @@ impl Server {
         }
     }
 
-    /// Every connection of this moment.
+    /// Every connection of this moment, but those that are over.
     pub(crate) fn connections(&self) -> Vec<Arc<Shared>> {
         self.conns
             .lock()
             .by_slot
             .iter()
             .flatten()
+            .filter(|shared| !shared.is_leaving())
             .cloned()
             .collect()
     }

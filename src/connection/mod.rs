@@ -18,11 +18,12 @@ mod frames;
 mod handshake;
 mod locals;
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use ironkeeper_proto::SessionId;
@@ -47,6 +48,9 @@ const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// outgrow this only in trees whose clients raise their own limits as well.
 const OUTBOX_BYTES_MAX: usize = 64 << 20;
 
+/// Reads of one connection that wait behind its writes, at most.
+const READS_BEHIND_MAX: usize = 256;
+
 /// What one read takes from a socket at most.
 const READ_BYTES: usize = 64 << 10;
 
@@ -68,6 +72,7 @@ pub(crate) struct Shared {
     /// The identities of this moment: who may see a watch event.
     pub(crate) identities: Mutex<Arc<Identities>>,
     session: AtomicI64,
+    leaving: AtomicBool,
     pub(crate) figures: Figures,
 }
 
@@ -81,6 +86,7 @@ impl Shared {
             wake: Wake::default(),
             identities: Mutex::new(Arc::new(Identities::of_peer(peer.ip()))),
             session: AtomicI64::new(0),
+            leaving: AtomicBool::new(false),
             figures: Figures::new(now_ms),
         }
     }
@@ -88,6 +94,15 @@ impl Shared {
     /// The session this connection serves, once it has one.
     pub(crate) fn session(&self) -> Option<SessionId> {
         Some(SessionId(self.session.load(Ordering::Relaxed))).filter(|session| session.0 != 0)
+    }
+
+    /// Marks the connection as over; true for the first who does.
+    pub(crate) fn leave(&self) -> bool {
+        !self.leaving.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 }
 
@@ -134,6 +149,8 @@ struct Connection<'a> {
     /// Requests handed to the engine, and replies to them that came back.
     submitted: u64,
     replied: u64,
+    /// Which of those submitted are reads.
+    reads_behind: VecDeque<u64>,
     inputs: Vec<Input>,
     /// Requests of `inputs` that the server's count of outstanding ones lacks yet.
     uncounted: usize,
@@ -168,6 +185,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         parcel: Parcel::default(),
         submitted: 0,
         replied: 0,
+        reads_behind: VecDeque::new(),
         inputs: Vec::new(),
         uncounted: 0,
         outgoing: Outgoing::default(),
@@ -188,6 +206,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
             session,
         });
     }
+    server.leave(shared);
     debug!(peer = %shared.peer, session = ?session, ?end, "connection closed");
     if end == End::Flush {
         drain::drain(connection.stream).await;
@@ -204,6 +223,7 @@ impl Connection<'_> {
                 self.collect();
                 self.resume();
             }
+            let was_held_up = self.is_held_up();
             if self.end != Some(End::Abort) {
                 busy |= self.poll_read(cx);
             }
@@ -214,12 +234,14 @@ impl Connection<'_> {
             self.note_interest();
             if self.stalled && !self.is_output_full() {
                 // The client has read: what waited for that goes on. Whatever comes of it is
-                // looked at in the next round, which also asks to be woken again.
+                // looked at in the next round.
                 let before = self.output.len();
                 self.collect();
                 self.resume();
                 busy |= self.output.len() != before;
             }
+            // Only a round that reads asks to be woken by the next bytes.
+            busy |= was_held_up && !self.is_held_up();
             match self.end {
                 Some(End::Abort) => return Poll::Ready(End::Abort),
                 Some(End::Flush) if self.output.is_empty() && self.unanswered() == 0 => {
@@ -244,7 +266,7 @@ impl Connection<'_> {
 
     /// Reads once, if the connection may, and looks at the frames. True if anything was read.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.eof || self.stalled || self.is_output_full() {
+        if self.eof || self.is_held_up() {
             return false;
         }
         if matches!(self.talk, Talk::Waiting { .. }) && self.input.len() >= READ_BYTES {
@@ -292,6 +314,11 @@ impl Connection<'_> {
             self.waits.1 = reading | writing;
             self.shared.figures.interest(self.waits.1);
         }
+    }
+
+    /// Whether nothing is read from the socket for now.
+    fn is_held_up(&self) -> bool {
+        self.stalled || self.is_output_full()
     }
 
     /// Whether the client has to read before more is written for it.
@@ -396,6 +423,7 @@ impl Connection<'_> {
         self.input.shrink_to_fit();
         self.output.shrink_to_fit();
         self.inputs.shrink_to_fit();
+        self.reads_behind = VecDeque::new();
         self.parcel = Parcel::default();
         self.shared.outbox.trim();
     }

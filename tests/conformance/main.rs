@@ -13,7 +13,9 @@ mod script;
 mod servers;
 mod table;
 mod transcript;
+mod word_mask;
 mod words;
+mod words_state;
 
 mod mask_tests;
 mod raw_acl;

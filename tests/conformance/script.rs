@@ -320,6 +320,12 @@ impl Conn {
         session
     }
 
+    /// The port that four-letter words name the connection by.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let address = self.stream.as_ref()?.local_addr().ok()?;
+        Some(address.port())
+    }
+
     /// Drops the TCP connection without closing the session.
     pub(crate) fn drop_connection(&mut self) {
         self.log(What::Note("dropped by the script".to_owned()));

@@ -4,8 +4,9 @@
 use std::net::{Ipv4Addr, TcpStream};
 
 use ironkeeper_client::{Client, ClientError, ConnectOptions, poll, requests};
+use ironkeeper_proto::{AddWatchMode, CreateFlags, Request};
 
-use crate::{WITHIN, connect, line_with, resident_kib, server};
+use crate::{WITHIN, connect, line_with, log, metric, resident_kib, server};
 
 /// Connects with a session, or tells how it was turned away.
 fn try_connect(address: std::net::SocketAddr) -> Result<Client, ClientError> {
@@ -127,6 +128,66 @@ fn slow_readers_cannot_make_memory_grow() {
         let mut late = deaf.pop().unwrap();
         for _ in 1..ASKED {
             late.receive_frame().unwrap();
+        }
+    }
+}
+
+/// Watch events are made by others: a client that takes none of them is cut off at a bound.
+#[test]
+fn a_client_that_takes_no_events_is_cut_off_at_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let mut writer = connect(&running);
+    let long = "x".repeat(200_000);
+    let path = format!("/{long}");
+    writer.create(&path, b"").unwrap();
+    let mut deaf = connect(&running);
+    let add = Request::AddWatch {
+        path: Some(path.as_str().into()),
+        mode: AddWatchMode::Persistent,
+    };
+    deaf.call(&add).unwrap();
+    let before = resident_kib(running.pid());
+    let peer_count = metric(&running, "zk_num_alive_connections");
+    // 200 KB an event: after 64 MB, and what the sockets take, it is over.
+    poll::until("the deaf client to be cut off", WITHIN * 3, || {
+        for _ in 0..20 {
+            writer.submit(&requests::set(&path, b"", -1));
+        }
+        writer.flush().unwrap();
+        for _ in 0..20 {
+            writer.reply().unwrap();
+        }
+        (metric(&running, "zk_num_alive_connections") < peer_count).then_some(())
+    })
+    .unwrap();
+    let grown = resident_kib(running.pid()).saturating_sub(before);
+    assert!(grown < 200 << 10, "grown by {grown} KiB");
+    writer
+        .create_with("/after", b"", CreateFlags::Persistent)
+        .unwrap();
+    assert!(!log(&server).contains("- ERROR"));
+}
+
+/// A client that reads what it asked for is never cut off, however much it is.
+#[test]
+fn many_large_reads_behind_a_write_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let mut client = connect(&running);
+    client.create("/big", &vec![7; 900_000]).unwrap();
+    for round in 0..5 {
+        client.submit(&requests::set("/other", b"", -1));
+        for _ in 0..300 {
+            client.submit(&requests::get("/big", false));
+        }
+        client.flush().unwrap();
+        for n in 0..301 {
+            client
+                .reply()
+                .unwrap_or_else(|e| panic!("round {round} reply {n}: {e}"));
         }
     }
 }
