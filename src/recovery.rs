@@ -107,7 +107,11 @@ pub(crate) fn recover(server: &Server, disk: Arc<dyn Disk>) -> Result<Recovered,
     let from = choice.loaded.as_ref().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
     let damaged: Vec<_> = choice.damaged().map(std::path::Path::to_owned).collect();
     let mut tree = match choice.loaded {
-        Some((_, tree)) => tree,
+        Some((_, mut tree)) => {
+            // As Apache's server does: what clients wrote over the figures does not outlive this.
+            tree.recount_quotas();
+            tree
+        }
         None => Tree::with_hash_seed(server.hash_seed),
     };
     let mut bytes = 0;
@@ -206,10 +210,10 @@ fn replica_options(server: &Server) -> ReplicaOptions {
         server_id: server.session_server_id(),
         prep: PrepOptions {
             digest: options.digest_enabled,
-            extended_types: false,
-            reconfig: false,
+            extended_types: options.extended_types,
+            reconfig: options.reconfig_enabled,
             close_session_paths: options.close_session_txn,
-            enforce_quota: false,
+            enforce_quota: options.enforce_quota,
             acl: server.acl_rules.clone(),
             hash_seed: server.hash_seed,
         },

@@ -9,7 +9,7 @@ use ironkeeper_replica::{Asked, encode_read};
 use ironkeeper_tree::acl::{AuthOutcome, Identities};
 
 use super::locals::ReadGuard;
-use super::{Connection, Talk};
+use super::{Connection, Talk, is_locked_out};
 use crate::state::{Batch, Input};
 use crate::stats::Frame;
 
@@ -102,10 +102,11 @@ impl<'a> Connection<'a> {
         let xid = header.xid;
         let body = reader.rest();
         match header.op_code() {
-            Some(op) if !op.is_client_request() => self.unknown(xid),
-            None => self.unknown(xid),
             Some(OpCode::Auth) => self.authenticate(xid, body),
             Some(OpCode::Sasl) => self.sasl(xid, body),
+            _ if self.is_locked_out => self.turn_away(xid),
+            Some(op) if !op.is_client_request() => self.unknown(xid),
+            None => self.unknown(xid),
             Some(op) if op.is_write() => {
                 self.submit(xid, op, body, unseen);
                 if op == OpCode::CloseSession {
@@ -157,6 +158,18 @@ impl<'a> Connection<'a> {
         self.finish();
     }
 
+    /// A client that has not authenticated as it must (`enforce.auth.*`): told so, then EOF.
+    fn turn_away(&mut self, xid: Xid) {
+        tracing::warn!(
+            peer = %self.shared.peer,
+            "closing a connection that asked before it authenticated with one of the schemes {}",
+            self.server.options.enforced_schemes.join(", ")
+        );
+        let err = ErrorCode::SessionClosedRequireSaslAuth;
+        self.reply(xid, Zxid::ZERO, err, &[]);
+        self.finish();
+    }
+
     /// An auth packet counts for every later frame; its reply keeps its place in the order.
     fn authenticate(&mut self, xid: Xid, body: &[u8]) {
         let Ok(packet) = AuthPacket::from_prefix(body) else {
@@ -172,6 +185,7 @@ impl<'a> Connection<'a> {
         );
         match outcome {
             AuthOutcome::Accepted => {
+                self.is_locked_out = is_locked_out(self.server, &identities);
                 self.identities = Arc::new(identities);
                 *self.shared.identities.lock() = Arc::clone(&self.identities);
                 self.reply(xid, Zxid::ZERO, ErrorCode::Ok, &[]);

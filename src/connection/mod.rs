@@ -141,6 +141,8 @@ struct Connection<'a> {
     stream: TcpStream,
     talk: Talk,
     identities: Arc<Identities>,
+    /// It has to authenticate before it may ask for anything.
+    is_locked_out: bool,
     /// Bytes read that are not a whole frame yet, or that wait for back-pressure to end.
     input: Vec<u8>,
     output: Vec<u8>,
@@ -170,15 +172,24 @@ struct Connection<'a> {
     greeting_deadline: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
+/// Whether `enforce.auth.schemes` asks for a scheme that these identities lack.
+fn is_locked_out(server: &Server, identities: &Identities) -> bool {
+    let schemes = &server.options.enforced_schemes;
+    let is_enough = |scheme: &str| schemes.iter().any(|enforced| enforced == scheme);
+    !schemes.is_empty() && !identities.iter().any(|one| is_enough(one.scheme()))
+}
+
 /// Serves one connection to its end.
 pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<Shared>) {
     let deadline = tokio::time::sleep(server.options.sessionless_timeout);
+    let identities = Arc::clone(&shared.identities.lock());
     let mut connection = Connection {
         server,
         shared,
         stream,
         talk: Talk::Greeting,
-        identities: Arc::clone(&shared.identities.lock()),
+        is_locked_out: is_locked_out(server, &identities),
+        identities,
         input: Vec::new(),
         output: Vec::new(),
         written: 0,

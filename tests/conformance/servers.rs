@@ -74,6 +74,37 @@ pub(crate) static FEW: Variant = Variant {
     },
 };
 
+/// What is off by default, on; nothing is reaped as long as tests run.
+pub(crate) static EXTENDED: Variant = Variant {
+    name: "extended",
+    settings: Settings {
+        cfg: &[
+            "tickTime=2000",
+            "maxClientCnxns=0",
+            "extendedTypesEnabled=true",
+            "enforceQuota=true",
+            "reconfigEnabled=true",
+            "DigestAuthenticationProvider.digestAlg=SHA-256",
+            "DigestAuthenticationProvider.superDigest=super:WTA5ucCHTdJq645xIMibj8HviTPeB5mMuJ4/+v1dIEw=",
+        ],
+        properties: &["-Dznode.container.checkIntervalMs=86400000"],
+    },
+};
+
+/// Clients that have not authenticated are turned away.
+pub(crate) static ENFORCED: Variant = Variant {
+    name: "enforced",
+    settings: Settings {
+        cfg: &[
+            "tickTime=2000",
+            "enforce.auth.enabled=true",
+            "enforce.auth.schemes=digest",
+            "DigestAuthenticationProvider.digestAlg=sha3-512",
+        ],
+        properties: &[],
+    },
+};
+
 /// The servers of a comparison, each behind its own lock.
 pub(crate) struct Servers {
     pub(crate) reference: Mutex<Server>,
