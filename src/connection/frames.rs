@@ -9,7 +9,7 @@ use ironkeeper_replica::{Asked, encode_read};
 use ironkeeper_tree::acl::{AuthOutcome, Identities};
 
 use super::locals::ReadGuard;
-use super::{Connection, Talk, is_locked_out};
+use super::{Connection, OUTBOX_BYTES_MAX, READS_BEHIND_MAX, Talk, is_locked_out};
 use crate::state::{Batch, Input};
 use crate::stats::Frame;
 
@@ -76,14 +76,32 @@ impl<'a> Connection<'a> {
 
     /// Whether this connection has to wait for replies before it may ask for more
     /// (`globalOutstandingLimit`, client-protocol 13). One request is always let in.
-    fn is_too_busy(&self) -> bool {
+    fn is_too_busy(&mut self) -> bool {
         if self.is_output_full() {
+            return true;
+        }
+        let replied = self.replied;
+        while self
+            .reads_behind
+            .front()
+            .is_some_and(|&read| read <= replied)
+        {
+            self.reads_behind.pop_front();
+        }
+        if self.reads_behind.len() >= self.reads_behind_max() {
             return true;
         }
         let limit = self.server.options.global_outstanding_limit;
         let own = self.unanswered();
         let all = self.server.stats.outstanding.load(Ordering::Relaxed) + self.uncounted;
         own > 0 && (own >= limit || all >= limit)
+    }
+
+    /// Reads that may wait behind writes. The engine answers them all at once, so their replies
+    /// have to fit into the outbox together.
+    fn reads_behind_max(&self) -> usize {
+        let reply_bytes = self.server.options.jute_max_buffer.max(1);
+        (OUTBOX_BYTES_MAX / 2 / reply_bytes).clamp(1, READS_BEHIND_MAX)
     }
 
     /// Requests taken and not answered yet.
@@ -124,6 +142,7 @@ impl<'a> Connection<'a> {
                 }
                 // Behind an unanswered write: the engine answers it in its place.
                 self.submit(xid, op, body, unseen);
+                self.reads_behind.push_back(self.submitted);
             }
         }
         None

@@ -33,7 +33,10 @@ impl<'a> Connection<'a> {
         self.replied += parcel.replies;
         self.output.extend_from_slice(&parcel.bytes);
         self.count_sent(&parcel.frames);
-        if parcel.abort {
+        // The outbox is emptied at every wake-up, so its own bound never meets what others make for a
+        // client that does not read: watch events.
+        let unwritten = self.output.len() - self.written;
+        if parcel.abort || unwritten > super::OUTBOX_BYTES_MAX {
             self.abort();
         } else if parcel.close && self.end != Some(End::Abort) {
             self.finish();
