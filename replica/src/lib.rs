@@ -22,8 +22,10 @@
 mod batches;
 mod events;
 mod pipeline;
+mod reads;
 mod replies;
 mod seams;
+mod session_ids;
 mod sessions;
 
 pub use pipeline::{Logged, Replica, ReplicaOptions};

@@ -1,19 +1,19 @@
 //! The way of a request: validated, numbered, logged, committed, applied, answered.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use ironkeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Xid, Zxid, decode_record};
 use ironkeeper_tree::acl::Identities;
 use ironkeeper_tree::prep::{Foreseen, Prep, PrepOptions, Prepared, RequestContext};
-use ironkeeper_tree::read::{ReadContext, serve_read};
 use ironkeeper_tree::watch::WatchTable;
 use ironkeeper_tree::{DigestCheck, Tree};
 
 use crate::batches::{Batches, Place};
 use crate::events::Events;
-use crate::replies::{self, encode_event};
+use crate::reads::Read;
+use crate::replies;
 use crate::seams::{Asked, ConnId, DIGEST_INTERVAL, Now, Outlet, RecordSink, Request};
+use crate::session_ids::SessionIds;
 use crate::sessions::{Refusal, Sessions};
 
 /// What a replica needs to know beside its state.
@@ -72,32 +72,6 @@ enum Work {
     },
 }
 
-/// A read that waits for its turn; it owns what it needs.
-#[derive(Debug)]
-struct Read {
-    conn: ConnId,
-    session: SessionId,
-    xid: Xid,
-    op: OpCode,
-    body: Box<[u8]>,
-    identities: Arc<Identities>,
-    received_us: u64,
-}
-
-impl From<&Request<'_>> for Read {
-    fn from(request: &Request<'_>) -> Self {
-        Self {
-            conn: request.conn,
-            session: request.session,
-            xid: request.xid,
-            op: request.op,
-            body: request.body.into(),
-            identities: Arc::clone(request.identities),
-            received_us: request.received_us,
-        }
-    }
-}
-
 /// One server's pipeline. See the crate's documentation for the order of calls.
 pub struct Replica {
     options: ReplicaOptions,
@@ -109,7 +83,7 @@ pub struct Replica {
     last_durable: Zxid,
     last_committed: Zxid,
     last_applied: Zxid,
-    next_session: i64,
+    session_ids: SessionIds,
     logged: Logged,
     divergence: Option<Zxid>,
 }
@@ -134,7 +108,7 @@ impl Replica {
             sessions.track(session.id, timeout_ms, now.mono_ms);
         }
         Self {
-            next_session: first_session(options.server_id, tree, now),
+            session_ids: SessionIds::new(options.server_id, tree, now),
             prep: Prep::new(options.prep.clone()),
             options,
             sessions,
@@ -234,7 +208,7 @@ impl Replica {
             }
             return;
         }
-        let session = self.new_session();
+        let session = self.session_ids.next();
         // Tracked from now on; owned by the connection, so that it can be told apart from one that
         // reattaches before the reply is out.
         self.sessions.track(session, timeout_ms, now.mono_ms);
@@ -413,7 +387,7 @@ impl Replica {
                 } => {
                     self.apply_one(pending.zxid, place, foreseen, waiter, tree, watches, out);
                 }
-                Work::Read(request) => self.serve(&request, tree, watches, out),
+                Work::Read(read) => read.serve(&self.options.prep.acl, tree, watches, out),
                 Work::Reply {
                     conn,
                     received_us,
@@ -435,49 +409,6 @@ impl Replica {
             None => self.batches.release_all(),
         }
         self.prep.applied(self.last_applied);
-    }
-
-    /// A read behind a write of its own session, under the rules of a read on the connection.
-    fn serve(&mut self, read: &Read, tree: &Tree, watches: &mut WatchTable, out: &mut impl Outlet) {
-        let context = ReadContext {
-            session: read.session,
-            identities: &read.identities,
-            watcher: read.conn.watcher,
-            rules: &self.options.prep.acl,
-        };
-        let xid = if read.op == OpCode::Ping {
-            Xid::PING
-        } else {
-            read.xid
-        };
-        let asked = Some(Asked {
-            xid: read.xid,
-            op: read.op,
-            zxid: tree.last_applied(),
-        });
-        let mut events = Vec::new();
-        let mut encode = |frame: &mut Vec<u8>| {
-            replies::encode_read(frame, xid, tree.last_applied(), |body| {
-                let mut event = |kind, path: &str| events.push((kind, path.to_owned()));
-                let (op, asked) = (read.op, &read.body);
-                serve_read(tree, watches, &context, op, asked, body, &mut event)
-            });
-        };
-        if !matches!(read.op, OpCode::SetWatches | OpCode::SetWatches2) {
-            out.reply(read.conn, read.received_us, asked, encode);
-            return;
-        }
-        // What it makes up leaves before its reply.
-        let mut frame = Vec::new();
-        encode(&mut frame);
-        for (kind, path) in events {
-            out.event(context.watcher, |bytes| {
-                encode_event(bytes, Zxid::NONE, kind, &path)
-            });
-        }
-        out.reply(read.conn, read.received_us, asked, |bytes| {
-            bytes.extend_from_slice(&frame);
-        });
     }
 
     #[expect(
@@ -616,36 +547,9 @@ impl Replica {
             session_error: None,
         }
     }
-
-    fn new_session(&mut self) -> SessionId {
-        let id = self.next_session;
-        self.next_session = match id.wrapping_add(1) {
-            // These two are no session's: none, and the mark of container nodes.
-            0 => 1,
-            i64::MIN => i64::MIN + 1,
-            next => next,
-        };
-        SessionId(id)
-    }
 }
 
 /// Whether the session is served by another connection: there is no reply then, not even to a multi.
 fn is_moved(prepared: &Prepared) -> bool {
     prepared.err == ErrorCode::SessionMoved || prepared.multi_err == ErrorCode::SessionMoved
-}
-
-/// Server id, then 40 bits of the wall clock, then a counter from 0 (client-protocol 2.5); above
-/// every id that the tree remembers, in case the clock went back.
-fn first_session(server_id: u8, tree: &Tree, now: Now) -> i64 {
-    let clock = u64::from_be_bytes(now.wall_ms.to_be_bytes()) << 24 >> 8;
-    let first = i64::from_be_bytes((u64::from(server_id) << 56 | clock).to_be_bytes());
-    let known = tree
-        .session_high_water(server_id)
-        .map_or(i64::MIN, |known| known.0);
-    let next = first.max(known.wrapping_add(1));
-    if next == 0 || next == i64::MIN {
-        next + 1
-    } else {
-        next
-    }
 }
