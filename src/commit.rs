@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ironkeeper_proto::Zxid;
+use ironkeeper_proto::{OpCode, Zxid};
 use ironkeeper_replica::{Now, Outlet, RecordSink, Replica};
 use ironkeeper_storage::{Appended, Log, Marks, StorageError};
 use tokio::io::unix::AsyncFd;
@@ -72,6 +72,10 @@ pub(crate) struct Engine {
     backlog: VecDeque<Input>,
     /// Highest zxid the log has made durable.
     durable: Zxid,
+    /// When the first record was gathered that no write has taken yet; and those of the writes under
+    /// way.
+    gathered_us: Option<u64>,
+    writing_us: VecDeque<u64>,
     stepped_ms: u64,
     wall_ms: i64,
     /// No session expires before this: the server itself was the one that stood still.
@@ -103,6 +107,8 @@ impl Engine {
             inputs: Vec::new(),
             backlog: VecDeque::new(),
             durable,
+            gathered_us: None,
+            writing_us: VecDeque::new(),
             stepped_ms,
             wall_ms: 0,
             grace_until_ms: 0,
@@ -180,6 +186,10 @@ impl Engine {
             let stats = &self.server.stats;
             stats.sync_latency_us.record(micros(durable.latency));
             stats.group_records.record(u64::from(durable.records));
+            if let Some(gathered_us) = self.writing_us.pop_front() {
+                let latency_us = self.server.now_us().saturating_sub(gathered_us);
+                stats.staged_and_sync_latency_us.record(latency_us);
+            }
             self.durable = self.durable.max(durable.last_zxid);
             self.replica.handle_durable(self.durable);
             self.replica.handle_committed(self.durable);
@@ -197,6 +207,8 @@ impl Engine {
         let server = Arc::clone(&self.server);
         let tree = server.tree();
         let now_us = server.now_us();
+        let mut waits = server.stats.queue_latency_us.open();
+        let mut taken = 0;
         let mut fed = false;
         while self.log.has_room() {
             let Some(input) = self.backlog.pop_front() else {
@@ -210,6 +222,7 @@ impl Engine {
                     timeout_ms,
                 } => {
                     let id = conn.id;
+                    taken += u64::from(session.is_none());
                     self.conns.insert(conn);
                     let mut out = Outbound::new(&server, &self.conns, &mut self.touched, now_us);
                     if session.is_none() && server.phase() == Phase::NoSpace {
@@ -227,6 +240,7 @@ impl Engine {
                     );
                 }
                 Input::Requests(mut batch) => {
+                    let before = batch.left();
                     let mut out = Outbound::new(&server, &self.conns, &mut self.touched, now_us);
                     while self.log.has_room()
                         && let Some(request) = batch.take()
@@ -235,9 +249,17 @@ impl Engine {
                             out.discard(&request);
                             continue;
                         }
+                        let closes = (request.op == OpCode::CloseSession).then(|| server.now_us());
                         self.replica
                             .propose(now, &tree, &request, &mut self.log, &mut out);
+                        if let Some(began_us) = closes {
+                            let elapsed_us = server.now_us() - began_us;
+                            server.stats.close_prep_us.record(elapsed_us);
+                        }
                     }
+                    let requests = (before - batch.left()) as u64;
+                    taken += requests;
+                    waits.record_n(now_us.saturating_sub(batch.received_us), requests);
                     if batch.left() > 0 {
                         self.backlog.push_front(Input::Requests(batch));
                     }
@@ -262,6 +284,12 @@ impl Engine {
                 }
             }
         }
+        let stats = &server.stats;
+        stats.requests_queued.fetch_add(taken, Ordering::Relaxed);
+        stats.feed_ms.record((server.now_us() - now_us) / 1000);
+        if self.log.log.has_staged() {
+            self.gathered_us.get_or_insert(now_us);
+        }
         fed
     }
 
@@ -274,9 +302,17 @@ impl Engine {
         if !due || held || !self.log.has_room() {
             return;
         }
+        let began_us = self.server.now_us();
         let tree = self.server.tree();
         let expired = self.replica.expire(now, &tree, EXPIRE_MAX, &mut self.log);
         drop(tree);
+        if !expired.is_empty() {
+            let (count, elapsed_us) = (expired.len() as u64, self.server.now_us() - began_us);
+            let stats = &self.server.stats;
+            stats.close_prep_us.record_n(elapsed_us / count, count);
+            stats.requests_queued.fetch_add(count, Ordering::Relaxed);
+            self.gathered_us.get_or_insert(began_us);
+        }
         for session in &expired {
             info!("Expiring session {session}, timeout exceeded");
         }
@@ -288,7 +324,22 @@ impl Engine {
 
     fn submit(&mut self) -> Result<(), EngineError> {
         let marks = self.marks();
-        self.log.submit(marks)
+        let log = &self.log.log;
+        let begins = log.has_staged() && log.in_flight() == 0;
+        let Some(gathered_us) = self.gathered_us.filter(|_| begins) else {
+            return self.log.submit(marks);
+        };
+        let began_us = self.server.now_us();
+        let stats = &self.server.stats;
+        stats
+            .staged_latency_us
+            .record(began_us.saturating_sub(gathered_us));
+        self.gathered_us = None;
+        self.writing_us.push_back(gathered_us);
+        self.log.submit(marks)?;
+        let elapsed_us = self.server.now_us() - began_us;
+        stats.submit_ms.record(elapsed_us / 1000);
+        Ok(())
     }
 
     fn marks(&self) -> Marks {
@@ -313,6 +364,9 @@ impl Engine {
                 return Err(EngineError::Diverged(zxid));
             }
             self.server.note_applied(self.replica.last_applied());
+            let changes = self.replica.take_changes();
+            let stats = &self.server.stats;
+            stats.changes.fetch_add(changes, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -100,6 +100,9 @@ pub(crate) fn recover(server: &Server, disk: Arc<dyn Disk>) -> Result<Recovered,
             progress.tell("reading the snapshot", done.bytes_done, done.bytes);
         })
     })?;
+    let loaded = Instant::now();
+    let stats = &server.stats;
+    stats.snapshot_load_ms.record(ms(loaded - started));
     for rejected in &choice.rejected {
         let path = rejected.path.display();
         warn!("snapshot {path} was not used: {}", chain(&rejected.error));
@@ -133,6 +136,7 @@ pub(crate) fn recover(server: &Server, disk: Arc<dyn Disk>) -> Result<Recovered,
             Ok(())
         },
     )?;
+    stats.replay_ms.record(ms(loaded.elapsed()));
     for note in &replay.notes {
         warn!("{note}");
     }
@@ -145,11 +149,8 @@ pub(crate) fn recover(server: &Server, disk: Arc<dyn Disk>) -> Result<Recovered,
     let replica = Replica::new(replica_options(server), &tree, now(server));
     *server.tree_mut() = tree;
     server.note_applied(last);
-    server.stats.startup_txns.record(replay.records);
-    server
-        .stats
-        .startup_ms
-        .record(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+    stats.startup_txns.record(replay.records);
+    stats.startup_ms.record(ms(started.elapsed()));
     let replayed = Logged {
         txns: replay.records,
         bytes,
@@ -179,6 +180,10 @@ fn apply(tree: &mut Tree, zxid: Zxid, record: &[u8]) -> Result<(), RecordError> 
         }),
         DigestCheck::Equal | DigestCheck::Absent => Ok(()),
     }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn store_options(options: &Options) -> StoreOptions {

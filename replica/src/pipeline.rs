@@ -6,7 +6,7 @@ use ironkeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Xid, Zxid, decode_reco
 use ironkeeper_tree::acl::Identities;
 use ironkeeper_tree::prep::{Foreseen, Prep, PrepOptions, Prepared, RequestContext};
 use ironkeeper_tree::watch::WatchTable;
-use ironkeeper_tree::{DigestCheck, Tree};
+use ironkeeper_tree::{Applied, DigestCheck, Tree};
 
 use crate::batches::{Batches, Place};
 use crate::events::Events;
@@ -85,6 +85,7 @@ pub struct Replica {
     last_applied: Zxid,
     session_ids: SessionIds,
     logged: Logged,
+    changes: u64,
     divergence: Option<Zxid>,
 }
 
@@ -119,6 +120,7 @@ impl Replica {
             last_committed: last,
             last_applied: last,
             logged: Logged::default(),
+            changes: 0,
             divergence: None,
         }
     }
@@ -171,6 +173,12 @@ impl Replica {
     /// What went to the log since the last call.
     pub fn take_logged(&mut self) -> Logged {
         std::mem::take(&mut self.logged)
+    }
+
+    /// Changes of nodes that applied txns made since the last call, counted as ZooKeeper's
+    /// outstanding changes are: a node that comes or goes changes its parent too.
+    pub fn take_changes(&mut self) -> u64 {
+        std::mem::take(&mut self.changes)
     }
 
     /// The first txn that did not fit the tree, or whose digest was not that of the tree after it:
@@ -438,6 +446,7 @@ impl Replica {
         let applied = tree.apply_foreseen(&header, &txn, digest.as_ref(), foreseen, &mut events);
         assert!(zxid > self.last_applied, "applied out of order");
         self.last_applied = zxid;
+        self.changes += changes(&txn, &applied);
         if zxid.0 % DIGEST_INTERVAL == 0 {
             events.out.digest(zxid, tree.digest());
         }
@@ -546,6 +555,20 @@ impl Replica {
             local_session: false,
             session_error: None,
         }
+    }
+}
+
+fn changes(txn: &Txn<'_>, applied: &Applied) -> u64 {
+    let of = |kind: OpCode| match kind {
+        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => 2,
+        OpCode::Delete | OpCode::DeleteContainer => 2,
+        OpCode::SetData | OpCode::SetAcl => 1,
+        _ => 0,
+    };
+    match txn {
+        Txn::CloseSession { paths } => 2 * paths.as_ref().map_or(0, |paths| paths.len() as u64),
+        Txn::Multi(_) => applied.parts.iter().map(|part| of(part.kind)).sum(),
+        _ => of(applied.result.kind),
     }
 }
 

@@ -68,6 +68,7 @@ impl<'a> Connection<'a> {
             let elapsed_us = now_us - started_us;
             let stats = &self.server.stats;
             stats.read_latency_us.record_n(elapsed_us, reads);
+            stats.requests_queued.fetch_add(reads, Ordering::Relaxed);
             let figures = &self.shared.figures;
             figures.answered(reads, elapsed_us, now_us, last);
         }

@@ -288,11 +288,13 @@ impl Connection<'_> {
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Pending => false,
                 Poll::Ready(Err(_)) => {
+                    self.note_dropped();
                     self.end = Some(End::Abort);
                     true
                 }
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
                     // The client is gone, or at least will ask for nothing more.
+                    self.note_dropped();
                     self.eof = true;
                     if self.end.is_none() && !matches!(self.talk, Talk::Word) {
                         self.end = Some(End::Abort);
@@ -305,6 +307,14 @@ impl Connection<'_> {
                 }
             }
         })
+    }
+
+    /// The client went away before its connection was over.
+    fn note_dropped(&self) {
+        if !self.deaf {
+            let dropped = &self.server.stats.connections_dropped;
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Keeps the figures of what this connection waits for: before anything is written, so that a

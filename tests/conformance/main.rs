@@ -15,6 +15,7 @@ mod table;
 mod transcript;
 mod word_mask;
 mod words;
+mod words_mntr;
 mod words_state;
 
 mod mask_tests;

@@ -10,18 +10,18 @@ use crate::servers::{BASE, Servers, has_reference, lock};
 use crate::word_mask::{Names, mask};
 
 /// How long a server may take to notice that a connection is gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connections with sessions, and the names that texts get for them.
-struct Scene {
-    names: Names,
-    conns: Vec<Conn>,
+pub(crate) struct Scene {
+    pub(crate) names: Names,
+    pub(crate) conns: Vec<Conn>,
 }
 
 impl Scene {
     /// Three sessions with watches of every kind and with ephemerals, and a connection that has
     /// not said anything.
-    fn set(s: &Script<'_>) -> Scene {
+    pub(crate) fn set(s: &Script<'_>) -> Scene {
         let mut scene = Scene {
             names: Names::default(),
             conns: Vec::new(),
@@ -64,18 +64,18 @@ impl Scene {
         self.conns.push(conn);
     }
 
-    fn ask(&mut self, conn: usize, op: &Op) {
+    pub(crate) fn ask(&mut self, conn: usize, op: &Op) {
         self.conns[conn].call(op);
     }
 
     /// Everybody with a session has got what was due.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let sessions = self.names.sessions.len();
         self.conns.iter_mut().take(sessions).for_each(Conn::settle);
     }
 }
 
-fn word(s: &mut Script<'_>, word: &str) -> String {
+pub(crate) fn word(s: &mut Script<'_>, word: &str) -> String {
     let text = s.server().word(word);
     text.unwrap_or_else(|e| format!("{word}: {e}"))
 }
@@ -90,7 +90,7 @@ fn masked(s: &mut Script<'_>, asked: &str, names: &Names) -> Vec<String> {
 
 /// Waits until Apache has put away what it has answered: it counts a reply after its client has it.
 /// Returns how many words that took.
-fn quiet(s: &mut Script<'_>) -> i64 {
+pub(crate) fn quiet(s: &mut Script<'_>) -> i64 {
     let deadline = Instant::now() + PATIENCE;
     let mut asked = 0;
     loop {
@@ -105,7 +105,7 @@ fn quiet(s: &mut Script<'_>) -> i64 {
 }
 
 /// Runs a script on fresh servers and compares the lines it makes.
-fn compare_words(
+pub(crate) fn compare_words(
     name: &str,
     deviations: &[Deviation],
     script: impl Fn(&mut Script<'_>) -> Vec<String> + Sync,

@@ -1,145 +1,13 @@
 //! Counters and summaries of one server, for the four-letter words.
 
+mod outgoing;
+mod summary;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use hdrhistogram::Histogram;
-use parking_lot::Mutex;
-
-/// Count, sum and extremes of a quantity, with percentiles over all of its values.
-#[derive(Debug)]
-pub(crate) struct Summary {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    sum: u64,
-    histogram: Histogram<u64>,
-}
-
-/// A reading of a [`Summary`].
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reading {
-    pub(crate) count: u64,
-    pub(crate) sum: u64,
-    pub(crate) min: u64,
-    pub(crate) max: u64,
-    pub(crate) p50: u64,
-    pub(crate) p95: u64,
-    pub(crate) p99: u64,
-    pub(crate) p999: u64,
-}
-
-impl Reading {
-    pub(crate) fn mean(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "a mean for people to read")]
-        if self.count == 0 {
-            0.0
-        } else {
-            self.sum as f64 / self.count as f64
-        }
-    }
-}
-
-impl Default for Summary {
-    fn default() -> Self {
-        let histogram = Histogram::new_with_bounds(1, 3_600_000_000, 2)
-            .expect("bounds and precision are constants within the crate's range");
-        Self {
-            inner: Mutex::new(Inner { sum: 0, histogram }),
-        }
-    }
-}
-
-impl Summary {
-    /// Adds `times` occurrences of `value`.
-    pub(crate) fn record_n(&self, value: u64, times: u64) {
-        let mut inner = self.inner.lock();
-        inner.sum = inner.sum.saturating_add(value.saturating_mul(times));
-        inner.histogram.saturating_record_n(value, times);
-    }
-
-    pub(crate) fn record(&self, value: u64) {
-        self.record_n(value, 1);
-    }
-
-    fn reset(&self) {
-        let mut inner = self.inner.lock();
-        inner.sum = 0;
-        inner.histogram.reset();
-    }
-
-    pub(crate) fn read(&self) -> Reading {
-        let inner = self.inner.lock();
-        let histogram = &inner.histogram;
-        Reading {
-            count: histogram.len(),
-            sum: inner.sum,
-            min: if histogram.is_empty() {
-                0
-            } else {
-                histogram.min()
-            },
-            max: histogram.max(),
-            p50: histogram.value_at_quantile(0.5),
-            p95: histogram.value_at_quantile(0.95),
-            p99: histogram.value_at_quantile(0.99),
-            p999: histogram.value_at_quantile(0.999),
-        }
-    }
-}
-
-/// Frames on their way to one client, counted where they are made; [`Stats::sent`] takes them a
-/// batch at a time. Sizes are those behind the length, as Apache counts them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Outgoing {
-    packets: u64,
-    response_bytes: u64,
-    watch_bytes: u64,
-    /// 0 before the first: no frame is empty.
-    size_last: i64,
-    size_min: i64,
-    size_max: i64,
-}
-
-/// What a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Frame {
-    /// The answer to an operation.
-    Reply,
-    /// A watch event.
-    Event,
-    /// The answer to a ping or to an auth packet.
-    Other,
-}
-
-impl Outgoing {
-    /// A frame of `bytes`, its length included.
-    pub(crate) fn frame(&mut self, kind: Frame, bytes: usize) {
-        let bytes = bytes.saturating_sub(ironkeeper_proto::frame::PREFIX_BYTES) as u64;
-        match kind {
-            Frame::Reply => self.response_bytes += bytes,
-            Frame::Event => self.watch_bytes += bytes,
-            Frame::Other => {}
-        }
-        let size = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let none = self.size_max == 0;
-        self.size_min = if none { size } else { self.size_min.min(size) };
-        self.size_max = self.size_max.max(size);
-        self.size_last = size;
-        self.packets += 1;
-    }
-
-    /// Packets that have no size of their own: handshakes, and the text of four-letter words.
-    pub(crate) fn bare(&mut self, packets: u64) {
-        self.packets += packets;
-    }
-
-    pub(crate) fn packets(&self) -> u64 {
-        self.packets
-    }
-}
+pub(crate) use outgoing::{Frame, Outgoing};
+pub(crate) use summary::{Reading, Summary, Tally};
 
 /// What one server counts. Latencies are in microseconds here and printed in milliseconds.
 #[derive(Debug)]
@@ -165,6 +33,26 @@ pub(crate) struct Stats {
     pub(crate) response_size_last: AtomicI64,
     pub(crate) response_size_max: AtomicI64,
     pub(crate) response_size_min: AtomicI64,
+    /// Requests, new sessions and closings taken into the pipeline; auth packets are none.
+    pub(crate) requests_queued: AtomicU64,
+    /// Changes of nodes made by applied txns.
+    pub(crate) changes: AtomicU64,
+    /// From reading a request to validating it.
+    pub(crate) queue_latency_us: Summary,
+    /// How long the oldest record of a group waited for the log's write to begin.
+    pub(crate) staged_latency_us: Summary,
+    /// The same, up to the end of that write.
+    pub(crate) staged_and_sync_latency_us: Summary,
+    /// Validating the end of a session.
+    pub(crate) close_prep_us: Summary,
+    /// Validating the requests of one step.
+    pub(crate) feed_ms: Tally,
+    /// Handing their records to the disk.
+    pub(crate) submit_ms: Tally,
+    /// Reading the snapshot at the start.
+    pub(crate) snapshot_load_ms: Tally,
+    /// Reading the log above it.
+    pub(crate) replay_ms: Tally,
     pub(crate) read_latency_us: Summary,
     pub(crate) update_latency_us: Summary,
     pub(crate) sync_latency_us: Summary,
@@ -199,6 +87,16 @@ impl Default for Stats {
             response_size_last: AtomicI64::new(-1),
             response_size_max: AtomicI64::new(-1),
             response_size_min: AtomicI64::new(-1),
+            requests_queued: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            queue_latency_us: Summary::default(),
+            staged_latency_us: Summary::default(),
+            staged_and_sync_latency_us: Summary::default(),
+            close_prep_us: Summary::default(),
+            feed_ms: Tally::default(),
+            submit_ms: Tally::default(),
+            snapshot_load_ms: Tally::default(),
+            replay_ms: Tally::default(),
             read_latency_us: Summary::default(),
             update_latency_us: Summary::default(),
             sync_latency_us: Summary::default(),
@@ -229,6 +127,8 @@ impl Stats {
             &self.digest_mismatches,
             &self.response_bytes,
             &self.watch_bytes,
+            &self.requests_queued,
+            &self.changes,
         ];
         for counter in counters {
             counter.store(0, Ordering::Relaxed);
@@ -250,9 +150,22 @@ impl Stats {
             &self.snapshot_ms,
             &self.startup_txns,
             &self.startup_ms,
+            &self.queue_latency_us,
+            &self.staged_latency_us,
+            &self.staged_and_sync_latency_us,
+            &self.close_prep_us,
         ];
         for summary in summaries {
             summary.reset();
+        }
+        let tallies = [
+            &self.feed_ms,
+            &self.submit_ms,
+            &self.snapshot_load_ms,
+            &self.replay_ms,
+        ];
+        for tally in tallies {
+            tally.reset();
         }
     }
 
