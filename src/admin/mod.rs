@@ -258,7 +258,12 @@ pub(crate) fn java_double(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ironkeeper_tree::watch::WatcherId;
+
     use super::*;
+    use crate::config::Options;
+    use crate::config::options::FourLetterWords;
+    use crate::state::Phase;
 
     #[test]
     fn numbers_look_like_java_doubles() {
@@ -293,6 +298,85 @@ mod tests {
             "Sets (2)/(3):\n1 expire at Sat Nov 21 01:57:26 UTC 2026:\n\t0x1\n\
              2 expire at Sat Nov 21 01:57:28 UTC 2026:\n\t0x2\n\t0x3\n"
         );
+    }
+
+    const ALL: [Command; 18] = [
+        Command::Conf,
+        Command::Cons,
+        Command::Crst,
+        Command::Dirs,
+        Command::Dump,
+        Command::Envi,
+        Command::Gtmk,
+        Command::Ruok,
+        Command::Stmk,
+        Command::Srst,
+        Command::Srvr,
+        Command::Stat,
+        Command::Wchc,
+        Command::Wchp,
+        Command::Wchs,
+        Command::Mntr,
+        Command::Isro,
+        Command::Hash,
+    ];
+
+    fn server(words: &str) -> Server {
+        Server::new(Options {
+            four_letter_words: FourLetterWords::parse(words),
+            ..Options::default()
+        })
+    }
+
+    fn ask(server: &Server, command: Command) -> String {
+        let asker = ConnId {
+            watcher: WatcherId(0),
+            generation: 0,
+        };
+        answer(server, command, &7_i64.to_be_bytes(), asker)
+    }
+
+    /// A server that reads its data, or stops, answers what needs none of it.
+    #[test]
+    fn while_not_serving_most_words_say_so() {
+        let server = server("*");
+        for phase in [Phase::Recovering, Phase::Stopping] {
+            server.enter(phase);
+            for command in ALL {
+                let text = ask(&server, command);
+                let not_serving = "This ZooKeeper instance is not currently serving requests";
+                match command {
+                    Command::Ruok => assert_eq!(text, "imok"),
+                    Command::Isro => assert_eq!(text, "null"),
+                    Command::Gtmk if phase == Phase::Recovering => assert_eq!(text, "306"),
+                    Command::Gtmk | Command::Stmk => assert_eq!(text, "7"),
+                    Command::Envi => assert!(text.starts_with("Environment:\nzookeeper.version=")),
+                    Command::Hash => assert_eq!(text, not_serving),
+                    _ => assert_eq!(text, format!("{not_serving}\n"), "{command:?}"),
+                }
+            }
+        }
+    }
+
+    /// `srvr` is always answered; `isro` where read-only mode is on as well.
+    #[test]
+    fn what_is_not_on_the_list_is_not_executed() {
+        let mut server = server("ruok, wchs");
+        server.enter(Phase::Serving);
+        for command in ALL {
+            let text = ask(&server, command);
+            let refused = format!(
+                "{} is not executed because it is not in the whitelist.\n",
+                command.word()
+            );
+            let is_on = [Command::Srvr, Command::Ruok, Command::Wchs].contains(&command);
+            assert_eq!(text != refused, is_on, "{command:?}: {text}");
+        }
+        assert_eq!(Command::Stmk.bytes(&server), 4, "nobody waits for its mask");
+        server.options.read_only_mode = true;
+        assert_eq!(ask(&server, Command::Isro), "rw");
+        server.options.four_letter_words = FourLetterWords::parse("stmk");
+        assert_eq!(Command::Stmk.bytes(&server), 12);
     }
 
     #[test]
