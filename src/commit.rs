@@ -20,7 +20,7 @@ use ironkeeper_replica::{Now, Outlet, RecordSink, Replica};
 use ironkeeper_storage::{Appended, Log, Marks, StorageError};
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::connection::Shared;
 use crate::home::Mailboxes;
@@ -33,6 +33,12 @@ const APPLY_TXNS_MAX: usize = 256;
 
 /// Sessions expired in one step, so that a mass expiry yields to pings.
 const EXPIRE_MAX: usize = 256;
+
+/// Containers and TTL nodes ended in one step, where they have no rate.
+const REAP_MAX: usize = 256;
+
+/// Time between two words about quotas: a client may go on and on.
+const QUOTA_WARNING_INTERVAL_MS: u64 = 1000;
 
 /// Why the engine ended.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +86,8 @@ pub(crate) struct Engine {
     wall_ms: i64,
     /// No session expires before this: the server itself was the one that stood still.
     grace_until_ms: u64,
+    /// No word about quotas before this.
+    quota_warning_ms: u64,
 }
 
 impl Engine {
@@ -112,6 +120,7 @@ impl Engine {
             stepped_ms,
             wall_ms: 0,
             grace_until_ms: 0,
+            quota_warning_ms: 0,
         }
     }
 
@@ -122,6 +131,8 @@ impl Engine {
         self.backlog.extend(self.inputs.drain(..));
         let fed = self.feed(now);
         self.expire(now);
+        self.reap(now);
+        self.warn_of_quotas(now);
         self.submit()?;
         // With an inline backend what was just submitted is durable already.
         self.completed()?;
@@ -153,7 +164,11 @@ impl Engine {
             .log
             .tick_in()
             .map(|due| due.as_millis().try_into().unwrap_or(u64::MAX));
-        Next::Wait([expiry_in, tick_in].into_iter().flatten().min())
+        let reap = (self.server.phase() == Phase::Serving)
+            .then(|| self.replica.reap_deadline())
+            .flatten();
+        let reap_in = reap.map(|due| due.saturating_sub(now.mono_ms));
+        Next::Wait([expiry_in, tick_in, reap_in].into_iter().flatten().min())
     }
 
     /// Time for one step. A step that comes much too late means that this process stood still; its
@@ -320,6 +335,33 @@ impl Engine {
             .stats
             .sessions_expired
             .fetch_add(expired.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Ends containers and TTL nodes that have had their day.
+    fn reap(&mut self, now: Now) {
+        let due = self
+            .replica
+            .reap_deadline()
+            .is_some_and(|due| due <= now.mono_ms);
+        if !due || self.server.phase() != Phase::Serving || !self.log.has_room() {
+            return;
+        }
+        let tree = self.server.tree();
+        let reaped = self.replica.reap(now, &tree, REAP_MAX, &mut self.log);
+        if reaped > 0 {
+            debug!("removing {reaped} containers or TTL nodes that have had their day");
+        }
+    }
+
+    /// Tells the operator of a write that a quota had no room for, one a second.
+    fn warn_of_quotas(&mut self, now: Now) {
+        if now.mono_ms < self.quota_warning_ms {
+            return;
+        }
+        if let Some(exceeded) = self.replica.take_exceeded_quota() {
+            warn!("{exceeded}");
+            self.quota_warning_ms = now.mono_ms + QUOTA_WARNING_INTERVAL_MS;
+        }
     }
 
     fn submit(&mut self) -> Result<(), EngineError> {

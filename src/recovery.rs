@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ironkeeper_proto::{DecodeError, Zxid, decode_record};
-use ironkeeper_replica::{DIGEST_INTERVAL, Logged, Now, Replica, ReplicaOptions};
+use ironkeeper_replica::{DIGEST_INTERVAL, Logged, Now, ReaperOptions, Replica, ReplicaOptions};
 use ironkeeper_storage::io::Disk;
 use ironkeeper_storage::snapshot::{SnapshotDir, SnapshotError};
 use ironkeeper_storage::{Backend, Log, StorageError, Store, StoreOptions};
@@ -137,6 +137,7 @@ pub(crate) fn recover(server: &Server, disk: Arc<dyn Disk>) -> Result<Recovered,
         },
     )?;
     stats.replay_ms.record(ms(loaded.elapsed()));
+    warn_of_lasting_nodes(options, &tree);
     for note in &replay.notes {
         warn!("{note}");
     }
@@ -186,6 +187,17 @@ fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// TTL nodes stay what they are where they are switched off. (Apache's server takes their owners for
+/// sessions then, finds none, and deletes them at start.)
+fn warn_of_lasting_nodes(options: &Options, tree: &Tree) {
+    let ttls = tree.counters().ttls;
+    if ttls > 0 && !options.extended_types {
+        warn!(
+            "there are {ttls} TTL nodes, and none of them ends while extendedTypesEnabled is off"
+        );
+    }
+}
+
 fn store_options(options: &Options) -> StoreOptions {
     let mut store = StoreOptions::new(&options.data_log_dir);
     store.snapshot_dir.clone_from(&options.data_dir);
@@ -221,6 +233,13 @@ fn replica_options(server: &Server) -> ReplicaOptions {
             enforce_quota: options.enforce_quota,
             acl: server.acl_rules.clone(),
             hash_seed: server.hash_seed,
+        },
+        reaper: ReaperOptions {
+            check_interval_ms: ms(options.reaping.check_interval),
+            per_minute_max: options.reaping.per_minute_max,
+            never_used_max_ms: options.reaping.never_used_max_ms,
+            extended_types: options.extended_types,
+            emulate_353: options.emulate_353_ttl_nodes,
         },
     }
 }

@@ -21,14 +21,17 @@
 
 mod batches;
 mod events;
+mod pending;
 mod pipeline;
 mod reads;
+mod reaper;
 mod replies;
 mod seams;
 mod session_ids;
 mod sessions;
 
-pub use pipeline::{Logged, Replica, ReplicaOptions};
+pub use pipeline::{Replica, ReplicaOptions};
+pub use reaper::ReaperOptions;
 pub use replies::{encode_event, encode_read};
-pub use seams::{Asked, ConnId, DIGEST_INTERVAL, Now, Outlet, RecordSink, Request};
+pub use seams::{Asked, ConnId, DIGEST_INTERVAL, Logged, Now, Outlet, RecordSink, Request};
 pub use sessions::Heartbeat;

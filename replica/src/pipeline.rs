@@ -6,13 +6,14 @@ use ironkeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Xid, Zxid, decode_reco
 use ironkeeper_tree::acl::Identities;
 use ironkeeper_tree::prep::{Foreseen, Prep, PrepOptions, Prepared, RequestContext};
 use ironkeeper_tree::watch::WatchTable;
-use ironkeeper_tree::{Applied, DigestCheck, Tree};
+use ironkeeper_tree::{Applied, DigestCheck, QuotaExceeded, Tree};
 
 use crate::batches::{Batches, Place};
 use crate::events::Events;
-use crate::reads::Read;
+use crate::pending::{Pending, Waiter, Work};
+use crate::reaper::{Reaper, ReaperOptions};
 use crate::replies;
-use crate::seams::{Asked, ConnId, DIGEST_INTERVAL, Now, Outlet, RecordSink, Request};
+use crate::seams::{Asked, ConnId, DIGEST_INTERVAL, Logged, Now, Outlet, RecordSink, Request};
 use crate::session_ids::SessionIds;
 use crate::sessions::{Refusal, Sessions};
 
@@ -25,51 +26,8 @@ pub struct ReplicaOptions {
     pub server_id: u8,
     /// What validation goes by.
     pub prep: PrepOptions,
-}
-
-/// What waits for a txn to be applied.
-#[derive(Clone, Copy, Debug)]
-enum Waiter {
-    Nobody,
-    Reply {
-        conn: ConnId,
-        xid: Xid,
-        op: OpCode,
-        received_us: u64,
-    },
-    /// A new session, which its connection waits for.
-    Session {
-        conn: ConnId,
-        session: SessionId,
-        timeout_ms: u32,
-    },
-}
-
-/// What is done once everything up to `zxid` is applied.
-#[derive(Debug)]
-struct Pending {
-    zxid: Zxid,
-    work: Work,
-}
-
-#[derive(Debug)]
-enum Work {
-    /// Apply the record and tell who waits for it.
-    Txn {
-        place: Place,
-        foreseen: Option<Foreseen>,
-        waiter: Waiter,
-    },
-    /// Answer a read that was sent behind a write of its own session: it shows the state after that
-    /// write and before the session's next one.
-    Read(Box<Read>),
-    /// Send a reply that was made already, in its place in the order.
-    Reply {
-        conn: ConnId,
-        received_us: u64,
-        asked: Option<Asked>,
-        frame: Vec<u8>,
-    },
+    /// What ends by itself.
+    pub reaper: ReaperOptions,
 }
 
 /// One server's pipeline. See the crate's documentation for the order of calls.
@@ -77,6 +35,7 @@ pub struct Replica {
     options: ReplicaOptions,
     prep: Prep,
     sessions: Sessions,
+    reaper: Reaper,
     batches: Batches,
     pending: VecDeque<Pending>,
     last_proposed: Zxid,
@@ -87,15 +46,6 @@ pub struct Replica {
     logged: Logged,
     changes: u64,
     divergence: Option<Zxid>,
-}
-
-/// What was handed to the log since the last look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Logged {
-    /// Records.
-    pub txns: u64,
-    /// Their bytes.
-    pub bytes: u64,
 }
 
 impl Replica {
@@ -111,6 +61,7 @@ impl Replica {
         Self {
             session_ids: SessionIds::new(options.server_id, tree, now),
             prep: Prep::new(options.prep.clone()),
+            reaper: Reaper::new(options.reaper.clone(), now),
             options,
             sessions,
             batches: Batches::default(),
@@ -355,6 +306,38 @@ impl Replica {
         expired
     }
 
+    /// The next instant at which [`Replica::reap`] has work, in monotonic milliseconds.
+    #[must_use]
+    pub fn reap_deadline(&self) -> Option<u64> {
+        self.reaper.poll_deadline()
+    }
+
+    /// Ends up to `max` containers and TTL nodes that have had their day; returns how many. Those
+    /// that something has happened to meanwhile stay, and take no zxid.
+    pub fn reap(&mut self, now: Now, tree: &Tree, max: usize, log: &mut impl RecordSink) -> usize {
+        let mut reaped = 0;
+        while reaped < max
+            && let Some(path) = self.reaper.next(now, tree)
+        {
+            let context = self.context(now, SessionId(0), Xid(0));
+            let prep = &mut self.prep;
+            let reap = |record: &mut Vec<u8>| prep.reap(tree, &context, &path, record);
+            let (place, is_valid) = self.batches.append(reap);
+            if is_valid {
+                self.log_record(context.zxid, place, None, Waiter::Nobody, log);
+                reaped += 1;
+            } else {
+                self.batches.undo(place);
+            }
+        }
+        reaped
+    }
+
+    /// The first write since the last call that a quota had no room for, refused or not.
+    pub fn take_exceeded_quota(&mut self) -> Option<QuotaExceeded> {
+        self.prep.take_exceeded_quota()
+    }
+
     /// This server's log has everything up to `zxid` for good.
     pub fn handle_durable(&mut self, zxid: Zxid) {
         assert!(zxid <= self.last_proposed, "durable before it was proposed");
@@ -529,20 +512,31 @@ impl Replica {
             self.queue_reply(conn, received_us, Some(asked), frame);
             return prepared;
         }
+        self.log_record(zxid, place, prepared.foreseen, waiter, log);
+        prepared
+    }
+
+    /// Hands the record of the next zxid to the log.
+    #[inline]
+    fn log_record(
+        &mut self,
+        zxid: Zxid,
+        place: Place,
+        foreseen: Option<Foreseen>,
+        waiter: Waiter,
+        log: &mut impl RecordSink,
+    ) {
         self.last_proposed = zxid;
         let record = self.batches.record(place);
         self.logged.txns += 1;
         self.logged.bytes += record.len() as u64;
         log.append(zxid, record);
-        self.pending.push_back(Pending {
-            zxid,
-            work: Work::Txn {
-                place,
-                foreseen: prepared.foreseen,
-                waiter,
-            },
-        });
-        prepared
+        let work = Work::Txn {
+            place,
+            foreseen,
+            waiter,
+        };
+        self.pending.push_back(Pending { zxid, work });
     }
 
     fn context(&self, now: Now, session: SessionId, cxid: Xid) -> RequestContext<'static> {

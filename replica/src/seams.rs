@@ -47,6 +47,15 @@ pub struct Request<'a> {
     pub received_us: u64,
 }
 
+/// What was handed to the log since the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// Records.
+    pub txns: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// Where records go to become durable.
 pub trait RecordSink {
     /// Takes the next record. Its zxid is that of the one before plus one, or the first of an epoch.

@@ -26,5 +26,6 @@ mod raw_keys;
 mod raw_multi;
 mod raw_nodes;
 mod raw_quotas;
+mod raw_reaping;
 mod raw_sessions;
 mod raw_watches;

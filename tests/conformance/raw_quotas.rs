@@ -3,7 +3,7 @@
 use crate::compare::{Deviation, compare, compare_fresh};
 use crate::ops::{self, OPEN, Op, PERSISTENT, WITH_TTL, code};
 use crate::script::{Conn, Hello, Script};
-use crate::servers::{BASE, EXTENDED};
+use crate::servers::{BASE, EXTENDED, SNAPPING};
 
 const FRESH: &str = "count=0,bytes=0";
 
@@ -327,30 +327,49 @@ fn restart(s: &mut Script<'_>) {
     }
 }
 
+/// Sets a quota, restarts twice, and goes on under it.
+fn through_restarts(s: &mut Script<'_>) {
+    let (mut a, session) = s.session_with("A", &Hello::default());
+    a.call(&create("/q", "top"));
+    a.call(&create("/q/a", "12345"));
+    set_quota(&mut a, "/q", "countHardLimit=6");
+    a.call(&ops::create("/q/e", "mine", OPEN, ops::EPHEMERAL));
+    a.call(&ops::create_ttl("/q/t", WITH_TTL, 60_000));
+    a.call(&ops::create_container("/q/c", ops::CONTAINER));
+    step(&mut a, "/q", &ops::set_data("/q/a", "1", -1));
+    for n in 0..2 {
+        restart(s);
+        a.until_closed();
+        a = s.session_with("A again", &Hello::again(&session)).0;
+        for path in [
+            "/q",
+            "/q/a",
+            "/q/e",
+            "/q/t",
+            "/q/c",
+            &stats("/q"),
+            &limits("/q"),
+        ] {
+            a.call(&ops::get_data(path, false));
+        }
+        step(&mut a, "/q", &ops::set_data("/q/a", "again", -1));
+        step(&mut a, "/q", &create(&format!("/q/new{n}"), "x"));
+        step(&mut a, "/q", &create("/q/more", "x"));
+        step(&mut a, "/q", &ops::delete(&format!("/q/new{n}"), -1));
+    }
+    a.call(&ops::bare(code::CLOSE_SESSION));
+    a.until_closed();
+    s.session("B").call(&ops::get_data(&stats("/q"), false));
+}
+
+/// From the log alone; at Apache from the snapshot of a start as well.
 #[test]
 fn usage_survives_restarts() {
-    compare_fresh(&EXTENDED, "usage_survives_restarts", &[], |s| {
-        let (mut a, session) = s.session_with("A", &Hello::default());
-        a.call(&create("/q", "top"));
-        a.call(&create("/q/a", "12345"));
-        set_quota(&mut a, "/q", "countHardLimit=5");
-        a.call(&ops::create("/q/e", "mine", OPEN, ops::EPHEMERAL));
-        a.call(&ops::create_ttl("/q/t", WITH_TTL, 60_000));
-        step(&mut a, "/q", &ops::set_data("/q/a", "1", -1));
-        // Twice: from the log alone, and, at Apache, from a snapshot of the first start.
-        for n in 0..2 {
-            restart(s);
-            a.until_closed();
-            a = s.session_with("A again", &Hello::again(&session)).0;
-            for path in ["/q", "/q/a", "/q/e", "/q/t", &stats("/q"), &limits("/q")] {
-                a.call(&ops::get_data(path, false));
-            }
-            step(&mut a, "/q", &ops::set_data("/q/a", "again", -1));
-            step(&mut a, "/q", &create(&format!("/q/new{n}"), "x"));
-            step(&mut a, "/q", &ops::delete("/q/new0", -1));
-        }
-        step(&mut a, "/q", &ops::bare(code::CLOSE_SESSION));
-        a.until_closed();
-        s.session("B").call(&ops::get_data(&stats("/q"), false));
-    });
+    compare_fresh(&EXTENDED, "usage_survives_restarts", &[], through_restarts);
+}
+
+/// From a snapshot, and what the log has since.
+#[test]
+fn usage_survives_snapshots() {
+    compare_fresh(&SNAPPING, "usage_survives_snapshots", &[], through_restarts);
 }

@@ -91,6 +91,46 @@ pub(crate) static EXTENDED: Variant = Variant {
     },
 };
 
+/// A snapshot every few transactions, so that a restart reads one and a little of the log.
+pub(crate) static SNAPPING: Variant = Variant {
+    name: "snapping",
+    settings: Settings {
+        cfg: &[
+            "tickTime=2000",
+            "extendedTypesEnabled=true",
+            "enforceQuota=true",
+            "snapCount=4",
+        ],
+        properties: &["-Dznode.container.checkIntervalMs=86400000"],
+    },
+};
+
+/// Containers and TTL nodes end as soon as they may.
+pub(crate) static REAPING: Variant = Variant {
+    name: "reaping",
+    settings: Settings {
+        cfg: &[
+            "tickTime=2000",
+            "maxClientCnxns=0",
+            "extendedTypesEnabled=true",
+        ],
+        properties: &["-Dznode.container.checkIntervalMs=30"],
+    },
+};
+
+/// The same for containers that nobody has used.
+pub(crate) static REAPING_UNUSED: Variant = Variant {
+    name: "reaping_unused",
+    settings: Settings {
+        cfg: &["tickTime=2000"],
+        properties: &[
+            "-Dznode.container.checkIntervalMs=30",
+            "-Dznode.container.maxPerMinute=-1",
+            "-Dznode.container.maxNeverUsedIntervalMs=10",
+        ],
+    },
+};
+
 /// Clients that have not authenticated are turned away.
 pub(crate) static ENFORCED: Variant = Variant {
     name: "enforced",

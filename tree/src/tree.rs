@@ -3,6 +3,7 @@
 use crate::acl_table::{AclId, AclIndex, AclLists};
 use crate::node::arena::Arena;
 use crate::node::index::Index;
+use crate::node::record::Side;
 use crate::node::{NodeId, NodeKind};
 use crate::quota::Limits;
 use crate::session::{OwnerIndex, Owners, Session};
@@ -275,6 +276,27 @@ impl Tree {
     /// All TTL nodes.
     pub fn ttls(&self) -> OwnedNodes<'_> {
         OwnedNodes::new(&self.core, self.core.owners.ttls)
+    }
+
+    /// Containers or TTL nodes from one of them on, or from the first, so that a walk over many of them can be taken
+    /// in portions. `None`: the node to go on from is none of that kind any more. What is made meanwhile is not met.
+    pub fn owned_from(
+        &self,
+        kind: NodeKind,
+        from: Option<NodeId>,
+    ) -> Option<impl Iterator<Item = NodeRef<'_>>> {
+        let first = match (from, kind) {
+            (Some(id), _) => {
+                let is_there = |side: &Side| side.kind == kind;
+                self.core.arena.side(id).filter(|side| is_there(side))?;
+                Some(id)
+            }
+            (None, NodeKind::Container) => self.core.owners.containers.first.some(),
+            (None, NodeKind::Ttl) => self.core.owners.ttls.first.some(),
+            (None, NodeKind::Persistent | NodeKind::Ephemeral) => None,
+        };
+        let next = |id: &NodeId| self.core.arena.side(*id)?.owned_next.some();
+        Some(std::iter::successors(first, next).map(|id| NodeRef::new(&self.core, id)))
     }
 
     /// Owners of ephemeral nodes without a session: none in a tree of ours. What Apache's files yield may have

@@ -247,7 +247,10 @@ fn a_hard_limit_takes_the_place_of_a_soft_one() {
     let code = s.code(&c, &create_data("/q/b", Some(b"12")));
     assert_eq!(code, QuotaExceeded);
     let told = s.prep.take_exceeded_quota().unwrap();
-    assert_eq!((told.kind, told.limit), (QuotaKind::Bytes, 5));
+    assert_eq!(
+        told.to_string(),
+        "Quota exceeded: /q [current bytes=6, hardByteLimit=5]"
+    );
 }
 
 /// Line 37, its end: a create finds the quota last, a setData before the version.

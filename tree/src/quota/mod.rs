@@ -11,6 +11,8 @@
 mod limits;
 mod track;
 
+use std::fmt;
+
 use ironkeeper_proto::path;
 
 use crate::Tree;
@@ -49,6 +51,24 @@ pub struct QuotaExceeded {
     pub limit: i64,
     /// Whether such a write is to be refused, where quotas are enforced, or only told of.
     pub is_hard: bool,
+}
+
+/// As Apache words it.
+impl fmt::Display for QuotaExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, limit) = match self.kind {
+            QuotaKind::Count => ("count", "CountLimit"),
+            QuotaKind::Bytes => ("bytes", "ByteLimit"),
+        };
+        let force = if self.is_hard { "hard" } else { "soft" };
+        write!(
+            f,
+            "Quota exceeded: {} [current {what}={}, {force}{limit}={}]",
+            self.path.escape_debug(),
+            self.amount,
+            self.limit
+        )
+    }
 }
 
 /// Changes of nodes, added up.
