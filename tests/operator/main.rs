@@ -7,6 +7,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod network;
+mod nodes;
 mod signals;
 mod start;
 

@@ -206,8 +206,14 @@ fn apaches_data_is_refused_and_not_a_byte_is_written() {
 #[test]
 fn what_silence_would_make_dangerous_ends_with_code_2() {
     for (line, why) in [
-        ("enforce.auth.enabled=true", "is refused"),
-        ("enforce.auth.schemes=digest", "is refused"),
+        (
+            "enforce.auth.enabled=true",
+            "zookeeper.enforce.auth.schemes must be  configured.",
+        ),
+        (
+            "enforce.auth.enabled=true\nenforce.auth.schemes=sasl",
+            "Authentication scheme sasl is not available.",
+        ),
         ("sessionRequireClientSASLAuth=true", "is refused"),
         (
             "initLimit=5\nsyncLimit=2\nserver.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888",
