@@ -1,6 +1,7 @@
 //! Configuration from the outside: what the options come to, and what the binary says and exits
 //! with. The texts that scripts and people look for are Apache's (operations 1.1, 1.2).
 
+mod access;
 mod binary;
 mod ensemble;
 
@@ -10,7 +11,6 @@ use std::time::Duration;
 use ironkeeper::config::keys::{Effect, KEYS, Kind};
 use ironkeeper::config::options::{Autopurge, EngineHome, FourLetterWords, LogBackend};
 use ironkeeper::config::{self, Base, Level, Options, Reading, Sources};
-use ironkeeper_tree::acl::DigestAlgorithm;
 
 /// Enough for a server; tests add to it.
 const BASE: &str = "dataDir=/tmp/ironkeeper-config-test\nclientPort=2181\n";
@@ -427,84 +427,6 @@ fn what_silence_would_make_dangerous_is_refused() {
     let property = [("zookeeper.sessionRequireClientSASLAuth", "true")];
     assert!(read(BASE, &property).options.is_err());
     options("sessionRequireClientSASLAuth=false");
-}
-
-#[test]
-fn enforced_authentication() {
-    let schemes = |list: &str| {
-        options(&format!(
-            "enforce.auth.enabled=true\nenforce.auth.schemes={list}"
-        ))
-        .enforced_schemes
-    };
-    assert_eq!(schemes("digest"), ["digest"]);
-    assert_eq!(schemes(" ip , digest,,"), ["ip", "digest"]);
-    let fault = |more: &str| fault_of(&format!("enforce.auth.enabled=true\n{more}"));
-    for nothing in ["", "enforce.auth.schemes=,", "enforce.auth.schemes=,,"] {
-        assert!(fault(nothing).contains("must be  configured"), "{nothing}");
-    }
-    for (list, scheme) in [
-        ("", ""),
-        ("digest,,ip", ""),
-        ("sasl", "sasl"),
-        ("digest,x509", "x509"),
-        ("Digest", "Digest"),
-        ("super", "super"),
-    ] {
-        let said = fault(&format!("enforce.auth.schemes={list}"));
-        let expected = format!("Authentication scheme {scheme} is not available.");
-        assert!(said.starts_with(&expected), "{list}: {said}");
-    }
-    let off = fault("enforce.auth.schemes=digest\nDigestAuthenticationProvider.enabled=false");
-    assert!(off.contains("digest is not available"), "{off}");
-    let alone = "enforce.auth.schemes=sasl";
-    assert!(options(alone).enforced_schemes.is_empty());
-    assert!(warnings(alone).contains("every client is served"));
-    options("enforce.auth.enabled=false\nenforce.auth.schemes=sasl");
-}
-
-#[test]
-fn algorithms_of_the_digest_scheme() {
-    let with = |name: &str| {
-        options(&format!("DigestAuthenticationProvider.digestAlg={name}"))
-            .digest_auth
-            .algorithm
-    };
-    assert_eq!(with("sha1"), DigestAlgorithm::Sha1);
-    assert_eq!(with("SHA-512/256"), DigestAlgorithm::Sha512_256);
-    assert_eq!(with("sha3-256"), DigestAlgorithm::Sha3_256);
-    let error = fault_of("DigestAuthenticationProvider.digestAlg=SHA2");
-    assert!(
-        error.contains("don't support this ACL digest algorithm: SHA2"),
-        "{error}"
-    );
-}
-
-#[test]
-fn lifetimes_of_nodes() {
-    let plain = options("").reaping;
-    assert_eq!(plain.check_interval, Duration::from_secs(60));
-    assert_eq!((plain.per_minute_max, plain.never_used_max_ms), (10_000, 0));
-    for interval in ["0", "-1"] {
-        let error = fault_of(&format!("znode.container.checkIntervalMs={interval}"));
-        assert!(error.contains("must be above 0"), "{error}");
-    }
-    assert_eq!(
-        options("znode.container.maxPerMinute=-5")
-            .reaping
-            .per_minute_max,
-        -5
-    );
-    assert!(warnings("znode.container.maxPerMinute=0").contains("is ever removed"));
-    let dir = tempfile::tempdir().unwrap();
-    let more = format!(
-        "dataDir={}\nextendedTypesEnabled=true\n",
-        dir.path().display()
-    );
-    std::fs::write(dir.path().join("myid"), "254\n").unwrap();
-    assert!(options(&more).extended_types);
-    std::fs::write(dir.path().join("myid"), "255\n").unwrap();
-    assert!(fault_of(&more).contains("Cannot be larger than 254"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::compare::{compare, compare_fresh};
 use crate::ops::{self, ALL, Entry, OPEN, PERSISTENT, WITH_TTL, code};
 use crate::script::Hello;
-use crate::servers::{ENFORCED, EXTENDED, SUPER_PASSWORD};
+use crate::servers::{ENFORCED, EXTENDED, REAPING_UNUSED, SUPER_PASSWORD};
 
 const TTL_MAX: i64 = (1 << 40) - 1;
 const SEQUENTIAL_WITH_TTL: i32 = 6;
@@ -155,6 +155,30 @@ fn the_digest_algorithm_is_an_option() {
         b.call(&ops::bare(code::WHO_AM_I));
         b.call(&ops::get_data(&path, false));
     });
+}
+
+#[test]
+fn the_digest_scheme_can_be_switched_off() {
+    compare(
+        &REAPING_UNUSED,
+        "the_digest_scheme_can_be_switched_off",
+        |s| {
+            let mut a = s.session("A");
+            let lists: [&[Entry<'_>]; 4] = [
+                &[Entry(ALL, Some("digest"), Some("bob:hash"))],
+                &[Entry(ALL, Some("auth"), None)],
+                &[Entry(ALL, Some("ip"), Some("127.0.0.1"))],
+                OPEN,
+            ];
+            for (n, list) in lists.into_iter().enumerate() {
+                let path = s.path(&format!("/{n}"));
+                a.call(&ops::create(&path, "", list, PERSISTENT));
+                a.call(&ops::get_acl(&path));
+            }
+            a.send(&ops::digest("bob:pw"));
+            a.until_closed();
+        },
+    );
 }
 
 /// Whoever has not authenticated is told so, whatever was asked, and then the connection ends.

@@ -118,11 +118,14 @@ pub(crate) static REAPING: Variant = Variant {
     },
 };
 
-/// The same for containers that nobody has used.
+/// The same for containers that nobody has used; and without the digest scheme.
 pub(crate) static REAPING_UNUSED: Variant = Variant {
     name: "reaping_unused",
     settings: Settings {
-        cfg: &["tickTime=2000"],
+        cfg: &[
+            "tickTime=2000",
+            "DigestAuthenticationProvider.enabled=false",
+        ],
         properties: &[
             "-Dznode.container.checkIntervalMs=30",
             "-Dznode.container.maxPerMinute=-1",
