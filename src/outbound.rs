@@ -13,6 +13,7 @@ use crate::connection::Shared;
 use crate::outbox::{Handshake, OpenOutbox, Parcel};
 use crate::state::Server;
 use crate::stats::Frame;
+use crate::stats::namespaces::{Namespaces, Spending};
 
 /// The connections that asked for a session, by the place they have in the watch table.
 #[derive(Debug, Default)]
@@ -52,6 +53,7 @@ pub(crate) struct Outbound<'a> {
     conns: &'a Conns,
     touched: &'a mut Vec<Arc<Shared>>,
     run: Option<Run<'a>>,
+    written: Spending,
     now_us: u64,
 }
 
@@ -78,6 +80,7 @@ impl<'a> Outbound<'a> {
             conns,
             touched,
             run: None,
+            written: Spending::default(),
             now_us,
         }
     }
@@ -120,6 +123,8 @@ impl<'a> Outbound<'a> {
 impl Drop for Outbound<'_> {
     fn drop(&mut self) {
         self.end_run();
+        let spaces = &self.server.stats.spaces;
+        self.written.flush(spaces, Namespaces::written);
     }
 }
 
@@ -218,6 +223,12 @@ impl Outlet for Outbound<'_> {
         outstanding.fetch_sub(1, Ordering::Relaxed);
         self.abort(request.conn);
     }
+    fn written(&mut self, path: &str, bytes: usize) {
+        let spaces = &self.server.stats.spaces;
+        let bytes = (path.len() + bytes) as u64;
+        self.written.add(spaces, path, bytes, Namespaces::written);
+    }
+
     fn digest(&mut self, zxid: Zxid, digest: i64) {
         self.server.digests.lock().note(zxid, digest);
     }

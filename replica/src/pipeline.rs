@@ -108,6 +108,12 @@ impl Replica {
             .is_some_and(|first| first.zxid <= self.last_committed)
     }
 
+    /// What was proposed, or waits for its turn behind that, and is not answered yet.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Sessions that are alive here.
     #[must_use]
     pub fn session_count(&self) -> usize {
@@ -256,6 +262,14 @@ impl Replica {
         if is_moved(&prepared) {
             out.discard(request);
         }
+    }
+
+    /// Refuses a request that nobody has looked at: it takes no zxid, and its reply leaves in its
+    /// place among the connection's others.
+    pub fn refuse(&mut self, request: &Request<'_>, err: ErrorCode) {
+        let mut frame = Vec::new();
+        replies::encode_read(&mut frame, request.xid, self.last_proposed, |_| err);
+        self.queue_reply(request.conn, request.received_us, None, frame);
     }
 
     /// A reply that is made already leaves in its place among the connection's others.
@@ -430,6 +444,9 @@ impl Replica {
         assert!(zxid > self.last_applied, "applied out of order");
         self.last_applied = zxid;
         self.changes += changes(&txn, &applied);
+        if applied.result.err == 0 {
+            written(&txn, events.out);
+        }
         if zxid.0 % DIGEST_INTERVAL == 0 {
             events.out.digest(zxid, tree.digest());
         }
@@ -563,6 +580,23 @@ fn changes(txn: &Txn<'_>, applied: &Applied) -> u64 {
         Txn::CloseSession { paths } => 2 * paths.as_ref().map_or(0, |paths| paths.len() as u64),
         Txn::Multi(_) => applied.parts.iter().map(|part| of(part.kind)).sum(),
         _ => of(applied.result.kind),
+    }
+}
+
+/// Tells which nodes a txn wrote; for a multi, part by part.
+fn written(txn: &Txn<'_>, out: &mut impl Outlet) {
+    let bytes = |data: Option<&[u8]>| data.map_or(0, <[u8]>::len);
+    match txn {
+        Txn::Create(create) | Txn::Create2(create) => out.written(create.path, bytes(create.data)),
+        Txn::CreateContainer(create) => out.written(create.path, bytes(create.data)),
+        Txn::CreateTtl(create) => out.written(create.path, bytes(create.data)),
+        Txn::SetData(set) => out.written(set.path, bytes(set.data)),
+        Txn::Delete { path } | Txn::DeleteContainer { path } => out.written(path, 0),
+        Txn::CloseSession { paths: Some(paths) } => {
+            paths.iter().for_each(|path| out.written(path, 0));
+        }
+        Txn::Multi(multi) => multi.iter().for_each(|part| written(&part, out)),
+        _ => {}
     }
 }
 

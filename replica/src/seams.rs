@@ -106,6 +106,8 @@ pub trait Outlet {
     fn abort(&mut self, conn: ConnId);
     /// A request of a connection that may not act for its session: no reply, the connection closes.
     fn discard(&mut self, request: &Request<'_>);
+    /// A node with a path was created or given data of so many bytes, or, with none, deleted.
+    fn written(&mut self, path: &str, bytes: usize);
     /// The digest of the tree after a txn, at every [`DIGEST_INTERVAL`]th zxid.
     fn digest(&mut self, zxid: Zxid, digest: i64);
 }

@@ -312,3 +312,26 @@ fn every_128th_digest_is_told() {
     assert_eq!(expected.len(), 3);
     assert_eq!(world.ends.digests, expected);
 }
+
+/// What is written is told by path and size, and counted with the parents that change.
+#[test]
+fn what_is_written_is_told() {
+    let mut world = World::new();
+    let session = world.session(1, 1000);
+    world.replica.take_changes();
+    world.ask(1, session, 1, &create("/a", &open_acl(), 0));
+    world.ask(1, session, 2, &create("/a/e", &open_acl(), 1));
+    world.ask(1, session, 3, &create("/a", &open_acl(), 0));
+    world.ask(1, session, 4, &set_data("/a"));
+    world.ask(1, session, 5, &set_data("/none"));
+    world.ask(1, session, 6, &Ask::CloseSession);
+    world.settle();
+    let told: Vec<_> = world
+        .ends
+        .written
+        .iter()
+        .map(|(p, n)| (p.as_str(), *n))
+        .collect();
+    assert_eq!(told, [("/a", 1), ("/a/e", 1), ("/a", 1), ("/a/e", 0)]);
+    assert_eq!(world.replica.take_changes(), 2 + 2 + 1 + 2);
+}

@@ -12,6 +12,7 @@ use super::locals::ReadGuard;
 use super::{Connection, OUTBOX_BYTES_MAX, READS_BEHIND_MAX, Talk, is_locked_out};
 use crate::state::{Batch, Input};
 use crate::stats::Frame;
+use crate::stats::namespaces::Namespaces;
 
 impl<'a> Connection<'a> {
     /// Handles every whole frame in `bytes`, unless back-pressure says to wait. Returns the bytes
@@ -69,6 +70,7 @@ impl<'a> Connection<'a> {
             let stats = &self.server.stats;
             stats.read_latency_us.record_n(elapsed_us, reads);
             stats.requests_queued.fetch_add(reads, Ordering::Relaxed);
+            self.reads.flush(&stats.spaces, Namespaces::read);
             let figures = &self.shared.figures;
             figures.answered(reads, elapsed_us, now_us, last);
         }

@@ -3,7 +3,7 @@
 //! between that write and the next one.
 
 use crossbeam_utils::sync::ShardedLockReadGuard;
-use ironkeeper_proto::{OpCode, Xid, Zxid};
+use ironkeeper_proto::{OpCode, Reader, ReplyHeader, Xid, Zxid, frame};
 use ironkeeper_replica::{encode_event, encode_read};
 use ironkeeper_tree::Tree;
 use ironkeeper_tree::read::{ReadContext, WatchAccess, serve_read};
@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::{Connection, End, Talk};
 use crate::state::Server;
+use crate::stats::namespaces::Namespaces;
 use crate::stats::{Frame, Outgoing};
 
 /// The tree's read guard, taken when the first read of a batch needs it and kept for the batch.
@@ -98,6 +99,11 @@ impl<'a> Connection<'a> {
             Frame::Reply
         };
         self.outgoing.frame(kind, self.output.len() - start);
+        let reply = self.output.get(start..).unwrap_or_default();
+        if let Some((path, bytes)) = node_read(op, body, reply) {
+            let spaces = &server.stats.spaces;
+            self.reads.add(spaces, path, bytes, Namespaces::read);
+        }
         if !events.is_empty() {
             // What setWatches makes up goes out before its reply.
             self.output.splice(start..start, events);
@@ -108,6 +114,30 @@ impl<'a> Connection<'a> {
         }
         Some(zxid)
     }
+}
+
+/// Which node a request read, and how much of it: path, Stat, and data or the names of children
+/// (DataTree.updateReadStat, release 3.9.5). None if it read none.
+fn node_read<'b>(op: OpCode, body: &'b [u8], reply: &[u8]) -> Option<(&'b str, u64)> {
+    const STAT_BYTES: usize = 68;
+    let body_at = frame::PREFIX_BYTES + ReplyHeader::ENCODED_BYTES;
+    // An error has no body.
+    let answer = reply.get(body_at..).filter(|answer| !answer.is_empty())?;
+    let count = || {
+        let count = answer.first_chunk().map(|count| i32::from_be_bytes(*count));
+        usize::try_from(count.unwrap_or(0)).unwrap_or(0)
+    };
+    let shown = match op {
+        OpCode::Exists => 0,
+        // A length in front, the Stat behind.
+        OpCode::GetData => answer.len().saturating_sub(4 + STAT_BYTES),
+        OpCode::GetChildren => answer.len().saturating_sub(4 + 4 * count()),
+        OpCode::GetChildren2 => answer.len().saturating_sub(4 + 4 * count() + STAT_BYTES),
+        _ => return None,
+    };
+    let path = Reader::new(body).buffer().ok().flatten()?;
+    let path = std::str::from_utf8(path).ok()?;
+    Some((path, (path.len() + shown + STAT_BYTES) as u64))
 }
 
 /// The watches, locked only by reads that set or ask for one. The tree's guard is held then.

@@ -37,6 +37,7 @@ use tracing::debug;
 use crate::outbox::{Outbox, Parcel};
 use crate::state::{Input, Phase, Server};
 use crate::stats::Outgoing;
+use crate::stats::namespaces::Spending;
 use crate::wake::Wake;
 use figures::{Figures, READING, WRITING};
 
@@ -158,6 +159,8 @@ struct Connection<'a> {
     uncounted: usize,
     /// Frames in `output` that the figures lack yet.
     outgoing: Outgoing,
+    /// Bytes read, likewise.
+    reads: Spending,
     /// What the figures say that this connection waits for.
     waits: (u64, u8),
     /// When the bytes at hand were read.
@@ -200,6 +203,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         inputs: Vec::new(),
         uncounted: 0,
         outgoing: Outgoing::default(),
+        reads: Spending::default(),
         waits: (0, READING),
         batch_us: 0,
         deaf: false,

@@ -2,6 +2,7 @@
 
 mod names;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +10,7 @@ use ironkeeper_proto::EventType;
 
 use crate::admin::{VERSION, java_double};
 use crate::state::Server;
+use crate::stats::namespaces::word;
 use crate::stats::{Reading, Stats};
 
 /// A value of one metric.
@@ -49,8 +51,17 @@ pub(crate) fn mntr(server: &Server) -> String {
     line("version", Value::Text(VERSION.into()));
     line("server_state", Value::Text("standalone".into()));
     gauges(server, &mut line);
+    quotas(server, &mut line);
     counters(&server.stats, &mut line);
     summaries(server, &mut line);
+    for (space, (read, written)) in server.stats.spaces.report() {
+        if written.count > 0 {
+            basic(&format!("{space}_write_per_namespace"), &written, &mut line);
+        }
+        if read.count > 0 {
+            basic(&format!("{space}_read_per_namespace"), &read, &mut line);
+        }
+    }
     out
 }
 
@@ -115,6 +126,35 @@ fn gauges(server: &Server, line: &mut impl FnMut(&str, Value)) {
 
 fn size(value: &std::sync::atomic::AtomicI64) -> Value {
     Value::Integer(value.load(Ordering::Relaxed))
+}
+
+/// Limits and use of quotas by namespace. Names that look alike as words are added up.
+fn quotas(server: &Server, line: &mut impl FnMut(&str, Value)) {
+    let image = {
+        let tree = server.tree();
+        if !tree.has_quotas() {
+            return;
+        }
+        tree.image()
+    };
+    let mut gauges: BTreeMap<String, i64> = BTreeMap::new();
+    for (namespace, quota) in image.quotas() {
+        let values = [
+            ("count_limit", quota.count_limit),
+            ("bytes_limit", quota.bytes_limit),
+            ("count_usage", quota.count_used),
+            ("bytes_usage", quota.bytes_used),
+        ];
+        for (name, value) in values {
+            let key = format!("{}_quota_{name}_per_namespace", word(&namespace));
+            if let Some(value) = value {
+                *gauges.entry(key).or_default() += value;
+            }
+        }
+    }
+    for (key, value) in gauges {
+        line(&key, Value::Integer(value));
+    }
 }
 
 /// Every counter of Apache's, and what there is here to count. Most of the rest belongs to ensembles,
@@ -292,7 +332,6 @@ fn descriptors() -> Option<(usize, u64)> {
 mod tests {
     use super::*;
     use crate::config::Options;
-    use std::collections::BTreeMap;
 
     /// Head, gauges, counters, basic summaries, advanced ones; no key twice.
     #[test]

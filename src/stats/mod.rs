@@ -1,11 +1,13 @@
 //! Counters and summaries of one server, for the four-letter words.
 
+pub(crate) mod namespaces;
 mod outgoing;
 mod summary;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use namespaces::Namespaces;
 pub(crate) use outgoing::{Frame, Outgoing};
 pub(crate) use summary::{Reading, Summary, Tally};
 
@@ -53,6 +55,8 @@ pub(crate) struct Stats {
     pub(crate) snapshot_load_ms: Tally,
     /// Reading the log above it.
     pub(crate) replay_ms: Tally,
+    /// Bytes read and written, by the first element of the path.
+    pub(crate) spaces: Namespaces,
     pub(crate) read_latency_us: Summary,
     pub(crate) update_latency_us: Summary,
     pub(crate) sync_latency_us: Summary,
@@ -97,6 +101,7 @@ impl Default for Stats {
             submit_ms: Tally::default(),
             snapshot_load_ms: Tally::default(),
             replay_ms: Tally::default(),
+            spaces: Namespaces::default(),
             read_latency_us: Summary::default(),
             update_latency_us: Summary::default(),
             sync_latency_us: Summary::default(),
@@ -158,6 +163,7 @@ impl Stats {
         for summary in summaries {
             summary.reset();
         }
+        self.spaces.reset();
         let tallies = [
             &self.feed_ms,
             &self.submit_ms,

@@ -31,6 +31,22 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Adds another reading, but for percentiles, which cannot be added.
+    pub(super) fn add(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
+        let is_first = self.count == 0;
+        self.min = if is_first {
+            other.min
+        } else {
+            self.min.min(other.min)
+        };
+        self.max = self.max.max(other.max);
+        self.sum += other.sum;
+        self.count += other.count;
+    }
+
     pub(crate) fn mean(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a mean for people to read")]
         if self.count == 0 {
@@ -92,6 +108,25 @@ impl Summary {
     }
 }
 
+/// Values that one thread gathers before it records them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Run {
+    count: u64,
+    sum: u64,
+    min: u64,
+    max: u64,
+}
+
+impl Run {
+    pub(crate) fn add(&mut self, value: u64) {
+        let is_first = self.count == 0;
+        self.min = if is_first { value } else { self.min.min(value) };
+        self.max = self.max.max(value);
+        self.sum += value;
+        self.count += 1;
+    }
+}
+
 /// A [`Summary`] under its lock, for several values.
 pub(crate) struct Open<'a>(MutexGuard<'a, Inner>);
 
@@ -126,13 +161,22 @@ impl Default for Tally {
 
 impl Tally {
     pub(crate) fn record(&self, value: u64) {
-        self.count.fetch_add(1, Relaxed);
-        self.sum.fetch_add(value, Relaxed);
-        if value < self.min.load(Relaxed) {
-            self.min.fetch_min(value, Relaxed);
+        let mut run = Run::default();
+        run.add(value);
+        self.record_run(&run);
+    }
+
+    pub(crate) fn record_run(&self, run: &Run) {
+        if run.count == 0 {
+            return;
         }
-        if value > self.max.load(Relaxed) {
-            self.max.fetch_max(value, Relaxed);
+        self.count.fetch_add(run.count, Relaxed);
+        self.sum.fetch_add(run.sum, Relaxed);
+        if run.min < self.min.load(Relaxed) {
+            self.min.fetch_min(run.min, Relaxed);
+        }
+        if run.max > self.max.load(Relaxed) {
+            self.max.fetch_max(run.max, Relaxed);
         }
     }
 

@@ -65,15 +65,6 @@ const STILL: &[(&str, &str)] = &[
     ("zk_response_packet_get_children_cache_misses", "the same"),
 ];
 
-/// Keys that Apache makes up from the paths that clients use, each with its reason.
-const ABSENT: &[(&str, &str)] = &[
-    (
-        "_read_per_namespace",
-        "bytes by the first part of a path are not counted yet",
-    ),
-    ("_write_per_namespace", "the same"),
-];
-
 /// Keys of our own: figures that Apache's server has not.
 const OWN: &[&str] = &[
     "zk_last_applied_zxid",
@@ -157,13 +148,14 @@ fn every_key_and_what_moves() {
         };
         let mut lines = Vec::new();
         for (key, value) in &values {
-            let is_absent = ABSENT.iter().any(|(end, _)| key.ends_with(end));
             let is_own = OWN.contains(&key.as_str()) || key.ends_with("_log_sync_latency_us");
             let is_still = STILL.iter().any(|(name, _)| name == key);
-            if (is_apache && is_absent) || (!is_apache && is_own) {
+            if !is_apache && is_own {
                 continue;
             }
-            lines.push(if EQUAL.contains(&key.as_str()) {
+            lines.push(if key.ends_with("_per_namespace") {
+                format!("{key} {value}")
+            } else if EQUAL.contains(&key.as_str()) {
                 format!("{key} {}", count(&values, key) - surplus(key))
             } else if is_still {
                 format!("{key} stands still")
@@ -226,10 +218,6 @@ fn what_is_left_out_is_there_to_be_left_out() {
             !is_apache || count(&values, STILL[1].0) > 0,
             "Apache has no cache either"
         );
-        for (end, _) in ABSENT {
-            let is_there = values.keys().any(|key| key.ends_with(end));
-            assert_eq!(is_there, is_apache, "{end}");
-        }
         for key in OWN {
             assert_eq!(values.contains_key(*key), !is_apache, "{key}");
         }
@@ -309,5 +297,44 @@ fn mishaps_and_starts_are_counted() {
                     .collect();
             }
         }
+    });
+}
+
+/// Limits and use of quotas by the first part of the path, hard limits before soft ones.
+#[test]
+fn quotas_by_namespace() {
+    compare_words("word_quotas_by_namespace", &[], |s| {
+        let mut a = s.session("A");
+        let nodes = [
+            ("/q", "four"),
+            ("/zookeeper/quota/q", ""),
+            (
+                "/zookeeper/quota/q/zookeeper_limits",
+                "count=5,bytes=100=;countHardLimit=7",
+            ),
+            ("/zookeeper/quota/q/zookeeper_stats", "count=1,bytes=4"),
+            ("/q/below", "three"),
+            ("/r", ""),
+            ("/r/deep", ""),
+            ("/zookeeper/quota/r", ""),
+            ("/zookeeper/quota/r/deep", ""),
+            (
+                "/zookeeper/quota/r/deep/zookeeper_limits",
+                "count=-1,bytes=9",
+            ),
+            ("/zookeeper/quota/r/deep/zookeeper_stats", "count=0,bytes=0"),
+        ];
+        for (path, data) in nodes {
+            a.call(&ops::create(path, data, OPEN, PERSISTENT));
+        }
+        a.settle();
+        let mut lines: Vec<String> = values(s)
+            .into_iter()
+            .filter(|(key, _)| key.contains("_quota_"))
+            .map(|(key, value)| format!("{key} {value}"))
+            .collect();
+        assert!(lines.len() >= 8, "{lines:?}");
+        lines.sort();
+        lines
     });
 }

@@ -58,6 +58,11 @@ impl Image {
         NodeRef::new(&self.core, NodeId::ROOT)
     }
 
+    /// The node behind an id that this image named.
+    pub fn node(&self, id: NodeId) -> NodeRef<'_> {
+        NodeRef::new(&self.core, id)
+    }
+
     /// All sessions, in no particular order.
     pub fn sessions(&self) -> impl Iterator<Item = Session> {
         self.core.owners.sessions()

@@ -39,7 +39,7 @@ pub use apply::{Anomaly, Applied, DigestCheck, Effects, OpResult, SessionChange}
 pub use image::Image;
 pub use import::{ImportError, ImportOptions};
 pub use node::{CONTAINER_OWNER, NodeId, NodeKind, TTL_MS_MAX, ttl_owner};
-pub use quota::{QuotaExceeded, QuotaKind};
+pub use quota::{NamespaceQuota, QuotaExceeded, QuotaKind};
 pub use session::Session;
 pub use tree::{Counters, Tree};
 pub use view::{Children, NodeRef, OwnedNodes};

@@ -50,6 +50,7 @@ pub(crate) struct Ends {
     pub(crate) told: Vec<Told>,
     pub(crate) logged: Vec<Zxid>,
     pub(crate) digests: Vec<(Zxid, i64)>,
+    pub(crate) written: Vec<(String, usize)>,
 }
 
 impl RecordSink for Ends {
@@ -117,6 +118,9 @@ impl Outlet for Ends {
         self.told.push(Told::Aborted {
             conn: request.conn.watcher.0,
         });
+    }
+    fn written(&mut self, path: &str, bytes: usize) {
+        self.written.push((path.to_owned(), bytes));
     }
     fn digest(&mut self, zxid: Zxid, digest: i64) {
         self.digests.push((zxid, digest));

@@ -9,6 +9,7 @@
 //! Invariant: while `limits` is empty, as on most servers, a change costs one comparison more.
 
 mod limits;
+mod report;
 mod track;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::node::NodeId;
 use crate::node::record::make_blob;
 use crate::view::NodeRef;
 pub(crate) use limits::Limits;
+pub use report::NamespaceQuota;
 use track::Track;
 
 /// Name of the node that holds the limits of a subtree.
