@@ -18,12 +18,8 @@ impl<'a> Connection<'a> {
     /// Handles every whole frame in `bytes`, unless back-pressure says to wait. Returns the bytes
     /// done with.
     pub(super) fn frames(&mut self, bytes: &[u8]) -> usize {
-        let Talk::Open { heartbeat, .. } = &self.talk else {
-            return 0;
-        };
         // One look at the clock a batch: it costs as much as decoding a request.
         let started_us = self.server.now_us();
-        heartbeat.touch(started_us / 1000);
         self.batch_us = started_us;
         let mut guard = ReadGuard::default();
         let mut at = 0;
@@ -58,6 +54,10 @@ impl<'a> Connection<'a> {
         let frames = std::mem::take(&mut self.outgoing);
         self.count_sent(&frames);
         if received > 0 {
+            // Whole frames alone: single bytes of one that never ends must not keep a session.
+            if let Talk::Open { heartbeat, .. } = &self.talk {
+                heartbeat.touch(started_us / 1000);
+            }
             let stats = &self.server.stats;
             stats
                 .packets_received

@@ -25,6 +25,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use ironkeeper_proto::SessionId;
 use ironkeeper_replica::{ConnId, Heartbeat};
@@ -51,6 +52,10 @@ const OUTBOX_BYTES_MAX: usize = 64 << 20;
 
 /// Reads of one connection that wait behind its writes, at most.
 const READS_BEHIND_MAX: usize = 256;
+
+/// How long a connection that is to close after its last answers waits for a client that takes nothing
+/// of them: without an end a client that does not read could keep it for ever.
+const FLUSH_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// What one read takes from a socket at most.
 const READ_BYTES: usize = 64 << 10;
@@ -173,6 +178,8 @@ struct Connection<'a> {
     stalled: bool,
     end: Option<End>,
     greeting_deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// While [`End::Flush`] waits for the client, and how much was unwritten when it was set.
+    flush_deadline: Option<(Pin<Box<tokio::time::Sleep>>, usize)>,
 }
 
 /// Whether `enforce.auth.schemes` asks for a scheme that these identities lack.
@@ -211,6 +218,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         stalled: false,
         end: None,
         greeting_deadline: Some(Box::pin(deadline)),
+        flush_deadline: None,
     };
     let end = poll_fn(|cx| connection.poll(cx)).await;
     let session = shared.session();
@@ -269,6 +277,9 @@ impl Connection<'_> {
                     .stats
                     .sessionless_expired
                     .fetch_add(1, Ordering::Relaxed);
+                return Poll::Ready(End::Abort);
+            }
+            if self.poll_flush_deadline(cx).is_ready() {
                 return Poll::Ready(End::Abort);
             }
             if !busy {
@@ -428,6 +439,23 @@ impl Connection<'_> {
             Poll::Pending
         } else {
             Poll::Ready(())
+        }
+    }
+
+    /// Ready when the connection is to close after what is unwritten, and the client takes none of it.
+    fn poll_flush_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let unwritten = self.output.len() - self.written;
+        if self.end != Some(End::Flush) || unwritten == 0 {
+            self.flush_deadline = None;
+            return Poll::Pending;
+        }
+        if self.flush_deadline.as_ref().map(|(_, then)| *then) != Some(unwritten) {
+            let deadline = Box::pin(tokio::time::sleep(FLUSH_PAUSE_MAX));
+            self.flush_deadline = Some((deadline, unwritten));
+        }
+        match &mut self.flush_deadline {
+            Some((deadline, _)) => deadline.as_mut().poll(cx),
+            None => Poll::Pending,
         }
     }
 
