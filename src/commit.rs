@@ -9,6 +9,8 @@
 //! the next frame is submitted; only then are the committed ones applied and answered, so that the
 //! disk is busy while replies are made.
 
+mod gate;
+
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -154,6 +156,16 @@ impl Engine {
         if (!self.backlog.is_empty() && fed) || unsubmitted || self.replica.has_committed() {
             return Next::Again;
         }
+        let mut stall_in = None;
+        if let Some(gate) = &self.server.throttles.requests
+            && !self.backlog.is_empty()
+            && self.log.has_room()
+        {
+            if gate.is_open(self.replica.in_flight()) {
+                return Next::Again;
+            }
+            stall_in = Some(gate.stall_time().as_millis().try_into().unwrap_or(u64::MAX));
+        }
         let expiry = self
             .replica
             .poll_deadline()
@@ -168,7 +180,8 @@ impl Engine {
             .then(|| self.replica.reap_deadline())
             .flatten();
         let reap_in = reap.map(|due| due.saturating_sub(now.mono_ms));
-        Next::Wait([expiry_in, tick_in, reap_in].into_iter().flatten().min())
+        let due_in = [expiry_in, tick_in, reap_in, stall_in];
+        Next::Wait(due_in.into_iter().flatten().min())
     }
 
     /// Time for one step. A step that comes much too late means that this process stood still; its
@@ -229,7 +242,7 @@ impl Engine {
             let Some(input) = self.backlog.pop_front() else {
                 break;
             };
-            fed = true;
+            let fed_before = std::mem::replace(&mut fed, true);
             match input {
                 Input::Connect {
                     conn,
@@ -256,8 +269,18 @@ impl Engine {
                 }
                 Input::Requests(mut batch) => {
                     let before = batch.left();
+                    let gate = server.throttles.requests.as_ref();
                     let mut out = Outbound::new(&server, &self.conns, &mut self.touched, now_us);
                     while self.log.has_room()
+                        && gate.is_none_or(|gate| {
+                            let passing = gate::Passing {
+                                gate,
+                                counts: &server.throttles.counts,
+                                conns: &self.conns,
+                                now_us,
+                            };
+                            passing.admits(&mut batch, &mut self.replica, &mut out)
+                        })
                         && let Some(request) = batch.take()
                     {
                         if request.op.is_write() && server.phase() == Phase::NoSpace {
@@ -276,7 +299,10 @@ impl Engine {
                     taken += requests;
                     waits.record_n(now_us.saturating_sub(batch.received_us), requests);
                     if batch.left() > 0 {
+                        // The log is full, or the gate closed.
                         self.backlog.push_front(Input::Requests(batch));
+                        fed = fed_before || requests > 0;
+                        break;
                     }
                 }
                 Input::Closed { conn, session } => {

@@ -27,4 +27,5 @@ mod signals;
 mod snapshots;
 mod state;
 mod stats;
+mod throttle;
 mod wake;

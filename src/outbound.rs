@@ -34,7 +34,7 @@ impl Conns {
         }
     }
 
-    fn get(&self, conn: ConnId) -> Option<&Arc<Shared>> {
+    pub(crate) fn get(&self, conn: ConnId) -> Option<&Arc<Shared>> {
         self.watcher(conn.watcher)
             .filter(|shared| shared.id == conn)
     }

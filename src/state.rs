@@ -24,6 +24,7 @@ use crate::admin::DigestLog;
 use crate::config::Options;
 use crate::connection::Shared;
 use crate::stats::Stats;
+use crate::throttle::{Throttles, Ticket};
 use crate::wake::Wake;
 
 /// ZooTrace's mask as Apache starts with it: requests, their sessions, packets of the leader, and
@@ -94,6 +95,8 @@ pub(crate) struct Batch {
     asked: Vec<Asked>,
     /// Requests taken out.
     taken: usize,
+    /// Those of its large requests.
+    tickets: Vec<Ticket>,
 }
 
 #[derive(Debug)]
@@ -121,6 +124,7 @@ impl Batch {
             bodies: Vec::with_capacity(bytes),
             asked: Vec::new(),
             taken: 0,
+            tickets: Vec::new(),
         }
     }
 
@@ -128,6 +132,16 @@ impl Batch {
         self.bodies.extend_from_slice(body);
         let end = self.bodies.len();
         self.asked.push(Asked { xid, op, end });
+    }
+
+    /// Keeps a large request counted for as long as the batch is there.
+    pub(crate) fn hold(&mut self, ticket: Ticket) {
+        self.tickets.push(ticket);
+    }
+
+    /// What [`Batch::take`] will take next.
+    pub(crate) fn next_op(&self) -> Option<OpCode> {
+        self.asked.get(self.taken).map(|asked| asked.op)
     }
 
     /// The oldest request that was not taken yet, which this takes.
@@ -194,6 +208,7 @@ pub(crate) struct Server {
     pub(crate) acl_rules: AclRules,
     pub(crate) hash_seed: u64,
     pub(crate) stats: Stats,
+    pub(crate) throttles: Throttles,
     pub(crate) inbox: Inbox,
     pub(crate) watches: Mutex<WatchTable>,
     /// What `hash` prints.
@@ -233,6 +248,7 @@ impl Server {
             digest: options.digest_auth.algorithm,
         };
         Self {
+            throttles: Throttles::new(&options),
             options,
             acl_rules,
             hash_seed,

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ironkeeper_replica::ConnId;
+use tracing::info;
 
 use crate::logging::civil;
 use crate::metrics;
@@ -40,6 +41,9 @@ macro_rules! commands {
         pub(crate) enum Command { $($name,)* TelnetClose }
 
         impl Command {
+            /// All but the telnet close.
+            const ALL: &[Self] = &[$(Self::$name,)*];
+
             /// The command that the first four bytes of a connection are, if they are one.
             pub(crate) fn parse(word: [u8; 4]) -> Option<Self> {
                 $(if word == *$word { return Some(Self::$name); })*
@@ -98,6 +102,25 @@ impl Command {
     }
 }
 
+/// Says which words there are and which are answered, in the lines that operators look for.
+pub(crate) fn announce(server: &Server) {
+    let list = |commands: Vec<&str>| commands.join(", ");
+    let known = Command::ALL.iter().map(|command| command.word()).collect();
+    let enabled = Command::ALL
+        .iter()
+        .filter(|command| is_enabled(server, **command))
+        .map(|command| command.word())
+        .collect();
+    info!(
+        "The list of known four letter word commands is : [{}]",
+        list(known)
+    );
+    info!(
+        "The list of enabled four letter word commands is : [{}]",
+        list(enabled)
+    );
+}
+
 /// The whole reply to `command` from the connection `asker`; the connection closes behind it.
 pub(crate) fn answer(server: &Server, command: Command, argument: &[u8], asker: ConnId) -> String {
     if command == Command::TelnetClose {
@@ -128,6 +151,7 @@ pub(crate) fn answer(server: &Server, command: Command, argument: &[u8], asker: 
         }
         Command::Srst => {
             server.stats.reset();
+            server.throttles.counts.reset();
             server.watches.lock().reset_fired();
             "Server stats reset.\n".into()
         }
@@ -300,27 +324,6 @@ mod tests {
         );
     }
 
-    const ALL: [Command; 18] = [
-        Command::Conf,
-        Command::Cons,
-        Command::Crst,
-        Command::Dirs,
-        Command::Dump,
-        Command::Envi,
-        Command::Gtmk,
-        Command::Ruok,
-        Command::Stmk,
-        Command::Srst,
-        Command::Srvr,
-        Command::Stat,
-        Command::Wchc,
-        Command::Wchp,
-        Command::Wchs,
-        Command::Mntr,
-        Command::Isro,
-        Command::Hash,
-    ];
-
     fn server(words: &str) -> Server {
         Server::new(Options {
             four_letter_words: FourLetterWords::parse(words),
@@ -342,7 +345,7 @@ mod tests {
         let server = server("*");
         for phase in [Phase::Recovering, Phase::Stopping] {
             server.enter(phase);
-            for command in ALL {
+            for &command in Command::ALL {
                 let text = ask(&server, command);
                 let not_serving = "This ZooKeeper instance is not currently serving requests";
                 match command {
@@ -363,7 +366,7 @@ mod tests {
     fn what_is_not_on_the_list_is_not_executed() {
         let mut server = server("ruok, wchs");
         server.enter(Phase::Serving);
-        for command in ALL {
+        for &command in Command::ALL {
             let text = ask(&server, command);
             let refused = format!(
                 "{} is not executed because it is not in the whitelist.\n",

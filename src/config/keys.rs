@@ -90,8 +90,9 @@ const NO_TLS: &str = "TLS is not built yet";
 const NO_SASL: &str = "SASL is not built yet, so no client can authenticate with it";
 const NO_ADMIN: &str = "the AdminServer is not built yet";
 const NO_METRICS: &str = "the metrics exporter is not built yet; the word mntr has the metrics";
-const NO_THROTTLE: &str = "throttling beyond globalOutstandingLimit is not built yet";
-const NO_LOCAL: &str = "local sessions are not built yet; every session is global";
+const SHORT_STOP: &str = "a stop takes a few seconds at most, whatever waits";
+const ALL_GLOBAL: &str =
+    "it concerns ensembles: on one server every session is global, as in Apache";
 const NO_AUDIT: &str = "the audit log is not built yet";
 const NO_PATH_STATS: &str = "path statistics are not built yet";
 const JVM: &str = "it tunes the Java machine";
@@ -146,8 +147,8 @@ pub const KEYS: &[Key] = &[
     key("observerMasterPort", Named, Int, "0", Needless(ENSEMBLE)),
     key("autopurge.snapRetainCount", Named, Int, "3", Honoured),
     key("autopurge.purgeInterval", Named, Interval, "behind every snapshot", Honoured),
-    key("localSessionsEnabled", Named, Bool, "false", Missing(NO_LOCAL)),
-    key("localSessionsUpgradingEnabled", Named, Bool, "false", Missing(NO_LOCAL)),
+    key("localSessionsEnabled", Named, Bool, "false", Needless(ALL_GLOBAL)),
+    key("localSessionsUpgradingEnabled", Named, Bool, "false", Needless(ALL_GLOBAL)),
     key("sslQuorum", Named, Bool, "false", Needless(ENSEMBLE)),
     key("portUnification", Named, Bool, "false", Needless(ENSEMBLE)),
     key("sslQuorumReloadCertFiles", Named, Bool, "false", Needless(ENSEMBLE)),
@@ -200,26 +201,26 @@ pub const KEYS: &[Key] = &[
     key("globalOutstandingLimit", Property, Int, "1000", Honoured),
     key("maxResponseCacheSize", Property, Int, "400", Needless(NO_CACHE)),
     key("maxGetChildrenResponseCacheSize", Property, Int, "400", Needless(NO_CACHE)),
-    key("largeRequestThreshold", Property, Int, "-1", Missing(NO_THROTTLE)),
-    key("largeRequestMaxBytes", Property, Int, "104857600", Missing(NO_THROTTLE)),
-    key("connection_throttle_tokens", Property, Int, "0", Missing(NO_THROTTLE)),
-    key("connection_throttle_fill_time", Property, Int, "1", Missing(NO_THROTTLE)),
-    key("connection_throttle_fill_count", Property, Int, "1", Missing(NO_THROTTLE)),
-    key("connection_throttle_freeze_time", Property, Int, "-1", Missing(NO_THROTTLE)),
-    key("connection_throttle_drop_increase", Property, Double, "0.02", Missing(NO_THROTTLE)),
-    key("connection_throttle_drop_decrease", Property, Double, "0.002", Missing(NO_THROTTLE)),
-    key("connection_throttle_decrease_ratio", Property, Double, "0", Missing(NO_THROTTLE)),
-    key("connection_throttle_weight_enabled", Property, Bool, "false", Missing(NO_THROTTLE)),
-    key("connection_throttle_global_session_weight", Property, Int, "3", Missing(NO_THROTTLE)),
-    key("connection_throttle_local_session_weight", Property, Int, "1", Missing(NO_THROTTLE)),
-    key("connection_throttle_renew_session_weight", Property, Int, "2", Missing(NO_THROTTLE)),
-    key("request_throttle_max_requests", Property, Int, "0", Missing(NO_THROTTLE)),
-    key("request_throttle_stall_time", Property, Int, "100", Missing(NO_THROTTLE)),
-    key("request_throttle_drop_stale", Property, Bool, "true", Missing(NO_THROTTLE)),
-    key("request_stale_connection_check", Property, Bool, "true", Missing(NO_THROTTLE)),
-    key("request_stale_latency_check", Property, Bool, "false", Missing(NO_THROTTLE)),
-    key("request_throttler.shutdownTimeout", Property, Int, "10000", Missing(NO_THROTTLE)),
-    key("throttled_op_wait_time", Property, Int, "0", Missing(NO_THROTTLE)),
+    key("largeRequestThreshold", Property, Int, "-1", Honoured),
+    key("largeRequestMaxBytes", Property, Int, "104857600", Honoured),
+    key("connection_throttle_tokens", Property, Int, "0", Honoured),
+    key("connection_throttle_fill_time", Property, Int, "1", Honoured),
+    key("connection_throttle_fill_count", Property, Int, "1", Honoured),
+    key("connection_throttle_freeze_time", Property, Int, "-1", Honoured),
+    key("connection_throttle_drop_increase", Property, Double, "0.02", Honoured),
+    key("connection_throttle_drop_decrease", Property, Double, "0.002", Honoured),
+    key("connection_throttle_decrease_ratio", Property, Double, "0", Honoured),
+    key("connection_throttle_weight_enabled", Property, Bool, "false", Honoured),
+    key("connection_throttle_global_session_weight", Property, Int, "3", Honoured),
+    key("connection_throttle_local_session_weight", Property, Int, "1", Honoured),
+    key("connection_throttle_renew_session_weight", Property, Int, "2", Honoured),
+    key("request_throttle_max_requests", Property, Int, "0", Honoured),
+    key("request_throttle_stall_time", Property, Int, "100", Honoured),
+    key("request_throttle_drop_stale", Property, Bool, "true", Honoured),
+    key("request_stale_connection_check", Property, Bool, "true", Honoured),
+    key("request_stale_latency_check", Property, Bool, "false", Honoured),
+    key("request_throttler.shutdownTimeout", Property, Int, "10000", Needless(SHORT_STOP)),
+    key("throttled_op_wait_time", Property, Int, "0", Honoured),
     key("serverCnxnFactory", Property, Text, "", Needless(ONE_LISTENER)),
     key("nio.sessionlessCnxnTimeout", Property, Int, "10000", Honoured),
     key("nio.numSelectorThreads", Property, Int, "", Needless(THREADS)),

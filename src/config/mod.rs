@@ -20,6 +20,7 @@ mod report;
 mod resolve;
 mod settings;
 pub mod suggest;
+pub mod throttles;
 
 pub use error::{ConfigError, Level, Notice};
 pub use options::Options;

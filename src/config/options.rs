@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use ironkeeper_tree::acl::DigestAlgorithm;
 
+use super::throttles::{ConnectionThrottle, LargeRequests, RequestThrottle};
+
 /// `clientPort` when nothing was configured at all; a file without it has no listener.
 pub const CLIENT_PORT_DEFAULT: u16 = 2181;
 /// `dataDir` when nothing was configured at all; a file must name it.
@@ -34,6 +36,8 @@ pub const SNAP_SIZE_LIMIT_KIB_DEFAULT: u64 = 4 << 20;
 pub const JUTE_MAX_BUFFER_DEFAULT: usize = 0xf_ffff;
 /// The most for `jute.maxbuffer`: the log's longest record is 16 MiB, headroom included.
 pub const JUTE_MAX_BUFFER_MAX: usize = 15 << 20;
+/// The least for `jute.maxbuffer`: what the first frame of a client takes.
+pub const JUTE_MAX_BUFFER_MIN: usize = 45;
 /// `globalOutstandingLimit`: requests in the pipeline before reading pauses.
 pub const GLOBAL_OUTSTANDING_LIMIT_DEFAULT: usize = 1000;
 /// `fsync.warningthresholdms`.
@@ -123,13 +127,20 @@ pub struct Options {
     /// the default, is up to four, as many as there are cores.
     pub snapshot_threads: usize,
 
-    /// `jute.maxbuffer`: the longest frame a client may send; default 1048575, most 15 MiB.
+    /// `jute.maxbuffer`: the longest frame a client may send; default 1048575. A start with more
+    /// than 15 MiB is refused, since the log has no room for such a request.
     pub jute_max_buffer: usize,
     /// `jute.maxbuffer.extrasize`: what a server may add to a request on its way into the log; of no
     /// effect, since there is always room for it.
     pub jute_max_buffer_extra: usize,
     /// `globalOutstandingLimit`: default 1000, at least 1.
     pub global_outstanding_limit: usize,
+    /// `connection_throttle_*`: off by default.
+    pub connection_throttle: ConnectionThrottle,
+    /// `request_throttle_*`: off by default.
+    pub request_throttle: RequestThrottle,
+    /// `largeRequest*`: off by default.
+    pub large_requests: LargeRequests,
 
     /// `digest.enabled`: the tree digest in txns and snapshots; default on.
     pub digest_enabled: bool,
@@ -200,6 +211,9 @@ impl Default for Options {
             jute_max_buffer: JUTE_MAX_BUFFER_DEFAULT,
             jute_max_buffer_extra: JUTE_MAX_BUFFER_DEFAULT,
             global_outstanding_limit: GLOBAL_OUTSTANDING_LIMIT_DEFAULT,
+            connection_throttle: ConnectionThrottle::default(),
+            request_throttle: RequestThrottle::default(),
+            large_requests: LargeRequests::default(),
             digest_enabled: true,
             close_session_txn: true,
             extended_types: false,

@@ -58,6 +58,26 @@ impl Reader<'_> {
             .map(Duration::from_millis)
     }
 
+    /// A fraction of a property key, from 0 to 1.
+    pub(super) fn ratio(&mut self, name: &str) -> Option<f64> {
+        let text = self.settings.get(name)?;
+        let Some(written) = text.parse::<f64>().ok().filter(|ratio| ratio.is_finite()) else {
+            let default = keys::find(name).map_or("", |key| key.default);
+            self.notices.warn(format!(
+                "{name}: \"{}\" is not a number; the default {default} counts",
+                keys::shown(name, text)
+            ));
+            return None;
+        };
+        let used = written.clamp(0.0, 1.0);
+        if !(0.0..=1.0).contains(&written) {
+            self.notices.warn(format!(
+                "{name}={written} is outside of 0 to 1; {used} is used instead"
+            ));
+        }
+        Some(used)
+    }
+
     /// A switch of a property key: `true` in any case, and anything else is off.
     pub(super) fn switch(&self, name: &str, default: bool) -> bool {
         self.settings.get(name).map_or(default, java::boolean)

@@ -6,7 +6,7 @@ use super::error::{ConfigError, Notices};
 use super::options::{self as o, Autopurge, FourLetterWords, Options};
 use super::reader::{Reader, parse_interval};
 use super::settings::Settings;
-use super::{Base, address, authentication, check, ensemble};
+use super::{Base, address, authentication, check, ensemble, throttles};
 
 /// Makes the options, or says what is wrong first.
 pub(super) fn resolve(
@@ -32,7 +32,8 @@ pub(super) fn resolve(
     connections(&mut reader, &mut options);
     retention(&mut reader, &mut options);
     log(&mut reader, &mut options)?;
-    requests(&mut reader, &mut options);
+    requests(&mut reader, &mut options)?;
+    throttles::resolve(&mut reader, &mut options);
     access(&mut reader, &mut options)?;
     lifetimes(&mut reader, &mut options)?;
     own(&reader, &mut options)?;
@@ -276,11 +277,27 @@ fn segment_bytes(reader: &mut Reader<'_>) -> Result<u64, ConfigError> {
     Ok(bytes - bytes % o::SEGMENT_BYTES_STEP)
 }
 
-fn requests(reader: &mut Reader<'_>, options: &mut Options) {
+fn requests(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), ConfigError> {
     let to_usize = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let longest = to_u64(o::JUTE_MAX_BUFFER_MAX);
-    if let Some(most) = reader.bounded("jute.maxbuffer", 1, longest) {
-        options.jute_max_buffer = to_usize(most);
+    if let Some(bytes) = reader.property("jute.maxbuffer") {
+        // Nobody is to find out from a client whose connection is closed.
+        options.jute_max_buffer = match usize::try_from(bytes) {
+            Ok(bytes) if bytes > o::JUTE_MAX_BUFFER_MAX => {
+                return Err(ConfigError::top(format!(
+                    "jute.maxbuffer={bytes} is refused: the log takes records of up to 16 MiB, so \
+                     no request can be longer than {longest} bytes; set it to that or less"
+                )));
+            }
+            Ok(bytes) if bytes >= o::JUTE_MAX_BUFFER_MIN => bytes,
+            _ => {
+                let least = o::JUTE_MAX_BUFFER_MIN;
+                return Err(ConfigError::top(format!(
+                    "jute.maxbuffer={bytes} is refused: no client could connect, since its first \
+                     frame takes {least} bytes"
+                )));
+            }
+        };
     }
     options.jute_max_buffer_extra = match reader.bounded("jute.maxbuffer.extrasize", 0, longest) {
         Some(extra) => to_usize(extra),
@@ -291,6 +308,7 @@ fn requests(reader: &mut Reader<'_>, options: &mut Options) {
     {
         options.global_outstanding_limit = to_usize(limit);
     }
+    Ok(())
 }
 
 fn to_u64(n: usize) -> u64 {

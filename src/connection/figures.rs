@@ -117,6 +117,11 @@ impl Figures {
         self.timeout_ms.store(timeout_ms, Relaxed);
     }
 
+    /// The session's, once there is one.
+    pub(crate) fn timeout_ms(&self) -> u32 {
+        self.timeout_ms.load(Relaxed)
+    }
+
     /// Requests were answered at `now_us`, each `latency_us` after it came; `last` is the last one.
     pub(crate) fn answered(&self, requests: u64, latency_us: u64, now_us: u64, last: Asked) {
         if last.xid.0 >= 0 {

@@ -13,6 +13,7 @@ use super::{Connection, OUTBOX_BYTES_MAX, READS_BEHIND_MAX, Talk, is_locked_out}
 use crate::state::{Batch, Input};
 use crate::stats::Frame;
 use crate::stats::namespaces::Namespaces;
+use crate::throttle::TooMany;
 
 impl<'a> Connection<'a> {
     /// Handles every whole frame in `bytes`, unless back-pressure says to wait. Returns the bytes
@@ -33,6 +34,7 @@ impl<'a> Connection<'a> {
             }
             let rest = bytes.get(at..).unwrap_or_default();
             match frame::split(rest, self.server.options.jute_max_buffer) {
+                Ok(split) if self.is_refused_as_large(&split) => break,
                 Ok(Split::Incomplete { .. }) => break,
                 Err(BadLength { length, .. }) => {
                     self.refuse_length(length);
@@ -156,17 +158,28 @@ impl<'a> Connection<'a> {
         let Talk::Open { session, .. } = self.talk else {
             return;
         };
+        let ticket = match &self.server.throttles.large {
+            None => None,
+            Some(large) => match large.enter(body.len()) {
+                Ok(ticket) => ticket,
+                Err(TooMany) => return self.refuse_large(body.len()),
+            },
+        };
         self.count_submitted();
-        if let Some(Input::Requests(batch)) = self.inputs.last_mut()
-            && Arc::ptr_eq(&batch.identities, &self.identities)
-        {
-            batch.push(xid, op, body);
-            return;
+        let goes_on = matches!(self.inputs.last(), Some(Input::Requests(batch))
+            if Arc::ptr_eq(&batch.identities, &self.identities));
+        if !goes_on {
+            let identities = Arc::clone(&self.identities);
+            let batch = Batch::new(self.shared.id, session, identities, self.batch_us, unseen);
+            self.inputs.push(Input::Requests(batch));
         }
-        let identities = Arc::clone(&self.identities);
-        let mut batch = Batch::new(self.shared.id, session, identities, self.batch_us, unseen);
-        batch.push(xid, op, body);
-        self.inputs.push(Input::Requests(batch));
+        if let Some(Input::Requests(batch)) = self.inputs.last_mut() {
+            batch.push(xid, op, body);
+            if let Some(ticket) = ticket {
+                self.large.push_back((self.submitted, ticket.clone()));
+                batch.hold(ticket);
+            }
+        }
     }
 
     fn count_submitted(&mut self) {
@@ -257,6 +270,34 @@ impl<'a> Connection<'a> {
             received_us,
             frame,
         });
+    }
+
+    /// Closes if the frame is a large one and too many bytes of those wait already. That is judged as
+    /// soon as the length is there.
+    pub(super) fn is_refused_as_large(&mut self, split: &Split<'_>) -> bool {
+        let Some(large) = &self.server.throttles.large else {
+            return false;
+        };
+        let bytes = match split {
+            Split::Incomplete { needed } => needed - frame::PREFIX_BYTES,
+            Split::Frame { body, .. } => body.len(),
+        };
+        if large.has_room(bytes) {
+            return false;
+        }
+        self.refuse_large(bytes);
+        true
+    }
+
+    fn refuse_large(&mut self, bytes: usize) {
+        let rejected = &self.server.throttles.counts.large_rejected;
+        rejected.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            peer = %self.shared.peer,
+            "Rejecting large request of {bytes} bytes, closing the connection: largeRequestMaxBytes \
+             of such would wait"
+        );
+        self.abort();
     }
 
     /// Closes over a frame length outside 0..=`jute.maxbuffer`, as Apache words it.

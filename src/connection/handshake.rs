@@ -39,6 +39,7 @@ impl Connection<'_> {
                 self.refuse_length(length);
                 0
             }
+            Ok(split) if self.is_refused_as_large(&split) => 0,
             Ok(Split::Incomplete { .. }) => 0,
             Ok(Split::Frame { body, .. }) => {
                 self.server
@@ -94,6 +95,14 @@ impl Connection<'_> {
                 .closed_while_not_serving
                 .fetch_add(1, Ordering::Relaxed);
             debug!(peer = %self.shared.peer, "refusing a session: the server is not serving");
+            self.abort();
+            return;
+        }
+        let is_new = request.session.0 == 0;
+        if !server.throttles.admits_connection(is_new, server.now_ms()) {
+            let rejected = &server.stats.connections_rejected;
+            rejected.fetch_add(1, Ordering::Relaxed);
+            debug!(peer = %self.shared.peer, "refusing a session: too many connections at once");
             self.abort();
             return;
         }

@@ -32,6 +32,10 @@ impl<'a> Connection<'a> {
             self.established(handshake);
         }
         self.replied += parcel.replies;
+        let replied = self.replied;
+        while self.large.front().is_some_and(|(n, _)| *n <= replied) {
+            self.large.pop_front();
+        }
         self.output.extend_from_slice(&parcel.bytes);
         self.count_sent(&parcel.frames);
         // The outbox is emptied at every wake-up, so its own bound never meets what others make for a

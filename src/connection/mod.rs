@@ -39,6 +39,7 @@ use crate::outbox::{Outbox, Parcel};
 use crate::state::{Input, Phase, Server};
 use crate::stats::Outgoing;
 use crate::stats::namespaces::Spending;
+use crate::throttle::Ticket;
 use crate::wake::Wake;
 use figures::{Figures, READING, WRITING};
 
@@ -159,6 +160,8 @@ struct Connection<'a> {
     replied: u64,
     /// Which of those submitted are reads.
     reads_behind: VecDeque<u64>,
+    /// Which of them are large requests, counted until they are answered.
+    large: VecDeque<(u64, Ticket)>,
     inputs: Vec<Input>,
     /// Requests of `inputs` that the server's count of outstanding ones lacks yet.
     uncounted: usize,
@@ -207,6 +210,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         submitted: 0,
         replied: 0,
         reads_behind: VecDeque::new(),
+        large: VecDeque::new(),
         inputs: Vec::new(),
         uncounted: 0,
         outgoing: Outgoing::default(),

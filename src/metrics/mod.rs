@@ -10,8 +10,8 @@ use ironkeeper_proto::EventType;
 
 use crate::admin::{VERSION, java_double};
 use crate::state::Server;
+use crate::stats::Reading;
 use crate::stats::namespaces::word;
-use crate::stats::{Reading, Stats};
 
 /// A value of one metric.
 enum Value {
@@ -52,7 +52,7 @@ pub(crate) fn mntr(server: &Server) -> String {
     line("server_state", Value::Text("standalone".into()));
     gauges(server, &mut line);
     quotas(server, &mut line);
-    counters(&server.stats, &mut line);
+    counters(server, &mut line);
     summaries(server, &mut line);
     for (space, (read, written)) in server.stats.spaces.report() {
         if written.count > 0 {
@@ -105,7 +105,8 @@ fn gauges(server: &Server, line: &mut impl FnMut(&str, Value)) {
         line("open_file_descriptor_count", open.into());
         line("max_file_descriptor_count", max.into());
     }
-    line("connection_drop_probability", Value::Real(0.0));
+    let drop_probability = server.throttles.drop_probability();
+    line("connection_drop_probability", Value::Real(drop_probability));
     line("last_client_response_size", size(&stats.response_size_last));
     line("max_client_response_size", size(&stats.response_size_max));
     line("min_client_response_size", size(&stats.response_size_min));
@@ -159,7 +160,8 @@ fn quotas(server: &Server, line: &mut impl FnMut(&str, Value)) {
 
 /// Every counter of Apache's, and what there is here to count. Most of the rest belongs to ensembles,
 /// TLS and the AdminServer.
-fn counters(stats: &Stats, line: &mut impl FnMut(&str, Value)) {
+fn counters(server: &Server, line: &mut impl FnMut(&str, Value)) {
+    let (stats, throttled) = (&server.stats, &server.throttles.counts);
     let counted = [
         ("bytes_received_count", &stats.bytes_received),
         (
@@ -189,6 +191,11 @@ fn counters(stats: &Stats, line: &mut impl FnMut(&str, Value)) {
         ),
         ("snapshot_error_count", &stats.snapshots_failed),
         ("stale_sessions_expired", &stats.sessions_expired),
+        ("large_requests_rejected", &throttled.large_rejected),
+        ("request_throttle_wait_count", &throttled.waits),
+        ("stale_requests", &throttled.stale),
+        ("stale_requests_dropped", &throttled.stale_dropped),
+        ("throttled_ops", &throttled.refused),
     ];
     for (name, counter) in counted {
         line(name, counter.into());
@@ -204,6 +211,17 @@ fn summaries(server: &Server, line: &mut impl FnMut(&str, Value)) {
     let update_ms = in_ms(stats.update_latency_us.read());
     let queue = stats.queue_records.read();
     let requests = stats.requests_queued.load(Ordering::Relaxed);
+    // Nothing waits and nothing is lacking where nothing is throttled.
+    let throttles = &server.throttles;
+    let token_deficit = if throttles.has_tokens() {
+        throttles.counts.token_deficit.read()
+    } else {
+        zeroes(stats.connection_requests.load(Ordering::Relaxed))
+    };
+    let throttle_ms = match throttles.requests {
+        Some(_) => in_ms(throttles.counts.wait_us.read()),
+        None => zeroes(requests),
+    };
     let fired = |kind| {
         let fired = server.watches.lock().fired(kind);
         Reading {
@@ -221,10 +239,7 @@ fn summaries(server: &Server, line: &mut impl FnMut(&str, Value)) {
         ("startup_txns_loaded", stats.startup_txns.read()),
         ("startup_txns_load_time", stats.replay_ms.read()),
         ("startup_snap_load_time", stats.snapshot_load_ms.read()),
-        (
-            "connection_token_deficit",
-            zeroes(stats.connection_requests.load(Ordering::Relaxed)),
-        ),
+        ("connection_token_deficit", token_deficit),
         ("node_created_watch_count", fired(EventType::NodeCreated)),
         ("node_deleted_watch_count", fired(EventType::NodeDeleted)),
         (
@@ -267,8 +282,7 @@ fn summaries(server: &Server, line: &mut impl FnMut(&str, Value)) {
             in_ms(stats.staged_and_sync_latency_us.read()),
         ),
         ("close_session_prep_time", in_ms(stats.close_prep_us.read())),
-        // Nothing waits there while nothing is throttled.
-        ("request_throttle_queue_time_ms", zeroes(requests)),
+        ("request_throttle_queue_time_ms", throttle_ms),
     ];
     for (name, reading) in &advanceds {
         advanced(name, reading, line);

@@ -1,9 +1,9 @@
 //! Metrics of Apache's (release 3.9.5) that stay at zero on a server that stands alone: they belong to
-//! ensembles, to TLS, to the AdminServer, to throttles that are off, or to stages of its pipeline that
+//! ensembles, to TLS, to the AdminServer, or to stages of its pipeline that
 //! ours has not. Dashboards look for them all the same.
 
 /// Counters.
-pub(super) const COUNTERS_AT_ZERO: [&str; 35] = [
+pub(super) const COUNTERS_AT_ZERO: [&str; 30] = [
     "add_dead_watcher_stall_time",
     "commit_count",
     "dead_watchers_cleared",
@@ -13,14 +13,12 @@ pub(super) const COUNTERS_AT_ZERO: [&str; 35] = [
     "ensemble_auth_skip",
     "ensemble_auth_success",
     "insecure_admin_count",
-    "large_requests_rejected",
     "learner_commit_received_count",
     "learner_proposal_received_count",
     "looking_count",
     "proposal_count",
     "quit_leading_due_to_disloyal_voter",
     "request_commit_queued",
-    "request_throttle_wait_count",
     "requests_not_forwarded_to_commit_processor",
     "response_packet_cache_hits",
     "response_packet_cache_misses",
@@ -33,9 +31,6 @@ pub(super) const COUNTERS_AT_ZERO: [&str; 35] = [
     "snap_count",
     "snapshot_rate_limited_count",
     "stale_replies",
-    "stale_requests",
-    "stale_requests_dropped",
-    "throttled_ops",
     "tls_handshake_exceeded",
     "unrecoverable_error_count",
     "unsuccessful_handshake",

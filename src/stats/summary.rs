@@ -82,7 +82,7 @@ impl Summary {
         self.record_n(value, 1);
     }
 
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         let mut inner = self.inner.lock();
         inner.sum = 0;
         inner.histogram.reset();

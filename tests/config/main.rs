@@ -152,6 +152,25 @@ const HONOURED: &[(&str, &str)] = &[
     ("maxCnxns", "3"),
     ("clientTcpKeepAlive", "true"),
     ("globalOutstandingLimit", "10"),
+    ("largeRequestThreshold", "1000"),
+    ("largeRequestMaxBytes", "1000"),
+    ("connection_throttle_tokens", "7"),
+    ("connection_throttle_fill_time", "7"),
+    ("connection_throttle_fill_count", "7"),
+    ("connection_throttle_freeze_time", "7"),
+    ("connection_throttle_drop_increase", "0.7"),
+    ("connection_throttle_drop_decrease", "0.7"),
+    ("connection_throttle_decrease_ratio", "0.7"),
+    ("connection_throttle_weight_enabled", "true"),
+    ("connection_throttle_global_session_weight", "7"),
+    ("connection_throttle_local_session_weight", "2"),
+    ("connection_throttle_renew_session_weight", "7"),
+    ("request_throttle_max_requests", "7"),
+    ("request_throttle_stall_time", "7"),
+    ("request_throttle_drop_stale", "false"),
+    ("request_stale_connection_check", "false"),
+    ("request_stale_latency_check", "true"),
+    ("throttled_op_wait_time", "7"),
     ("nio.sessionlessCnxnTimeout", "500"),
     ("readonlymode.enabled", "true"),
     ("reconfigEnabled", "true"),
@@ -302,12 +321,54 @@ fn property_numbers_are_decoded_and_garbage_falls_back() {
     assert!(warnings("snapCount=many").contains("snapCount: \"many\" is not a number"));
     assert_eq!(options("snapCount=1").snap_count, 2);
     assert!(warnings("snapCount=1").contains("2 is used instead"));
-    assert_eq!(
-        options("jute.maxbuffer=0x7fffffff").jute_max_buffer,
-        15 << 20
-    );
     assert_eq!(options("snapSizeLimitInKb=0").snap_size_limit_bytes, None);
     assert_eq!(options("maxCnxns=-5").max_cnxns, 0);
+}
+
+/// A limit that the log could not keep is not found out by a client whose connection is closed.
+#[test]
+fn frames_longer_than_a_record_are_refused_at_the_start() {
+    assert_eq!(options("jute.maxbuffer=15728640").jute_max_buffer, 15 << 20);
+    assert_eq!(options("jute.maxbuffer=many").jute_max_buffer, 0xf_ffff);
+    assert_eq!(options("jute.maxbuffer=45").jute_max_buffer, 45);
+    for beyond in ["15728641", "0x7fffffff"] {
+        let fault = fault_of(&format!("jute.maxbuffer={beyond}"));
+        assert!(fault.contains("no request can be longer than 15728640"));
+    }
+    for too_short in ["44", "0", "-1"] {
+        let fault = fault_of(&format!("jute.maxbuffer={too_short}"));
+        assert!(fault.contains("no client could connect"), "{fault}");
+    }
+}
+
+#[test]
+fn throttles_are_read_as_apache_reads_them() {
+    let weights = |text: &str| {
+        let weights = options(text).connection_throttle.weights;
+        (weights.global, weights.local, weights.renew)
+    };
+    const GLOBAL: &str = "connection_throttle_global_session_weight";
+    const LOCAL: &str = "connection_throttle_local_session_weight";
+    assert_eq!(weights(""), (3, 1, 2));
+    assert_eq!(weights(&format!("{LOCAL}=5")), (5, 5, 5), "the least");
+    assert_eq!(weights(&format!("{GLOBAL}=0\n{LOCAL}=-2")), (3, 1, 2));
+    assert!(warnings(&format!("{GLOBAL}=0")).contains("is no weight"));
+    let frozen = |text: &str| options(text).connection_throttle.freeze_time_ms;
+    assert_eq!(frozen("connection_throttle_freeze_time=-1"), None);
+    assert_eq!(frozen("connectionFreezeTime=20"), Some(20));
+    let ratio = |text: &str| options(text).connection_throttle.drop_increase;
+    assert_eq!(ratio("connection_throttle_drop_increase=1e-1"), 0.1);
+    assert_eq!(ratio("connection_throttle_drop_increase=7"), 1.0);
+    assert_eq!(ratio("connection_throttle_drop_increase=x"), 0.02);
+    let threshold = |text: &str| options(text).large_requests.threshold;
+    assert_eq!(threshold("largeRequestThreshold=-1"), None);
+    assert_eq!(threshold("largeRequestThreshold=0"), None);
+    assert_eq!(threshold("largeRequestThreshold=9"), Some(9));
+    assert!(warnings("largeRequestMaxBytes=0").contains("is not above 0"));
+    let warned = warnings("throttled_op_wait_time=5");
+    assert!(warned.contains("without request_throttle_max_requests"));
+    let both = warnings("throttled_op_wait_time=5\nrequestThrottleLimit=7");
+    assert!(!both.contains("without request_throttle_max_requests"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod network;
 mod nodes;
 mod signals;
 mod start;
+mod throttles;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
