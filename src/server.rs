@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinError;
 use tracing::{info, warn};
 
+use crate::admin;
 use crate::commit::{self, Engine};
 use crate::config::Options;
 use crate::exit::{Exit, report};
@@ -161,6 +162,7 @@ fn announce(
     let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone());
     let data = data_dir.display();
     let ms = started.elapsed().as_millis();
+    admin::announce(server);
     info!("{summary}; serving {ms} ms after the start");
     match address {
         Some(address) => {

@@ -277,6 +277,26 @@ fn a_session_taken_up_again() {
     });
 }
 
+/// Apache's server goes on listing a session whose ephemerals are all gone; ours lists owners alone.
+#[test]
+fn a_session_without_ephemerals_owns_none() {
+    let listed = Deviation {
+        number: "owners",
+        apache: &["Sessions with Ephemerals (1):", "A:"],
+        ironkeeper: &["Sessions with Ephemerals (0):"],
+    };
+    compare_words("word_a_session_without_ephemerals", &[listed], |s| {
+        let mut scene = Scene {
+            names: Names::default(),
+            conns: Vec::new(),
+        };
+        scene.session(s, "A", 30_000);
+        scene.ask(0, &ops::create("/gone", "", OPEN, ops::EPHEMERAL));
+        scene.ask(0, &ops::delete("/gone", -1));
+        masked(s, "dump", &scene.names)
+    });
+}
+
 /// Requests that wait for their answers are told; `stat` and `cons` print both families of addresses.
 #[test]
 fn addresses_of_both_families() {
