@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod batches;
+mod changes;
 mod events;
 mod pending;
 mod pipeline;

@@ -6,9 +6,10 @@ use ironkeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Xid, Zxid, decode_reco
 use ironkeeper_tree::acl::Identities;
 use ironkeeper_tree::prep::{Foreseen, Prep, PrepOptions, Prepared, RequestContext};
 use ironkeeper_tree::watch::WatchTable;
-use ironkeeper_tree::{Applied, DigestCheck, QuotaExceeded, Tree};
+use ironkeeper_tree::{DigestCheck, QuotaExceeded, Tree};
 
 use crate::batches::{Batches, Place};
+use crate::changes::{changes, written};
 use crate::events::Events;
 use crate::pending::{Pending, Waiter, Work};
 use crate::reaper::{Reaper, ReaperOptions};
@@ -566,37 +567,6 @@ impl Replica {
             local_session: false,
             session_error: None,
         }
-    }
-}
-
-fn changes(txn: &Txn<'_>, applied: &Applied) -> u64 {
-    let of = |kind: OpCode| match kind {
-        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => 2,
-        OpCode::Delete | OpCode::DeleteContainer => 2,
-        OpCode::SetData | OpCode::SetAcl => 1,
-        _ => 0,
-    };
-    match txn {
-        Txn::CloseSession { paths } => 2 * paths.as_ref().map_or(0, |paths| paths.len() as u64),
-        Txn::Multi(_) => applied.parts.iter().map(|part| of(part.kind)).sum(),
-        _ => of(applied.result.kind),
-    }
-}
-
-/// Tells which nodes a txn wrote; for a multi, part by part.
-fn written(txn: &Txn<'_>, out: &mut impl Outlet) {
-    let bytes = |data: Option<&[u8]>| data.map_or(0, <[u8]>::len);
-    match txn {
-        Txn::Create(create) | Txn::Create2(create) => out.written(create.path, bytes(create.data)),
-        Txn::CreateContainer(create) => out.written(create.path, bytes(create.data)),
-        Txn::CreateTtl(create) => out.written(create.path, bytes(create.data)),
-        Txn::SetData(set) => out.written(set.path, bytes(set.data)),
-        Txn::Delete { path } | Txn::DeleteContainer { path } => out.written(path, 0),
-        Txn::CloseSession { paths: Some(paths) } => {
-            paths.iter().for_each(|path| out.written(path, 0));
-        }
-        Txn::Multi(multi) => multi.iter().for_each(|part| written(&part, out)),
-        _ => {}
     }
 }
 

@@ -15,6 +15,8 @@ mod effects;
 mod index;
 mod paths;
 mod records;
+#[cfg(test)]
+mod report_tests;
 mod slab;
 #[cfg(test)]
 mod tests;
