@@ -230,6 +230,7 @@ fn replica_options(server: &Server) -> ReplicaOptions {
             extended_types: options.extended_types,
             reconfig: options.reconfig_enabled,
             close_session_paths: options.close_session_txn,
+            record_bytes_max: store_options(options).record_bytes_max,
             enforce_quota: options.enforce_quota,
             acl: server.acl_rules.clone(),
             hash_seed: server.hash_seed,

@@ -1,8 +1,12 @@
 //! `connection_throttle_*`, `largeRequest*`, `localSessions*`, and what `jute.maxbuffer` may not be.
 //! The gate of `request_throttle_*` is shown in crashtest, where the log can be held.
 
-use ironkeeper_client::{Client, ClientError, ConnectOptions, poll, requests};
-use ironkeeper_proto::CreateFlags;
+use ironkeeper_client::requests::{self, Multi};
+use ironkeeper_client::{Client, ClientError, ConnectOptions, poll};
+use ironkeeper_proto::{
+    AclList, AclListBuf, AclRef, AuthPacket, CreateFlags, CreateRequest, ErrorCode, Perms, Request,
+    SetAcl,
+};
 
 use crate::{WITHIN, connect, line_with, metric, refusal, server};
 
@@ -175,4 +179,102 @@ fn the_longest_frame_that_is_allowed_is_kept() {
     let running = server.start_and_wait(WITHIN).unwrap();
     let (kept, _) = connect(&running).get("/long", false).unwrap();
     assert!(kept == data);
+}
+
+fn authenticate(client: &mut Client, user: usize) {
+    let auth = format!("user{user}:password");
+    let packet = AuthPacket {
+        kind: 0,
+        scheme: Some("digest".into()),
+        auth: Some(auth.as_bytes()),
+    };
+    client.call(&Request::Auth(packet)).unwrap();
+}
+
+/// `auth` in a list becomes every identity of the connection, so a short request can make a long
+/// record: longer than the log takes it is refused, and harms nobody.
+#[test]
+fn a_request_that_grows_beyond_a_record_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let mut client = connect(&running);
+    client.create("/n", b"").unwrap();
+    for n in 0..40 {
+        authenticate(&mut client, n);
+    }
+    let mut everybody = AclListBuf::new();
+    everybody.push(AclRef::new(Perms(31), "auth", ""));
+    let set_acl = |list: &'static [u8]| {
+        Request::SetAcl(SetAcl {
+            path: Some("/n".into()),
+            acl: AclList::from_bytes(list).unwrap(),
+            version: -1,
+        })
+    };
+    let one: &'static [u8] = everybody.into_bytes().leak();
+    let paths: Vec<String> = (0..17_000).map(|n| format!("/n/{n}")).collect();
+    let create = |path| {
+        Request::Create(CreateRequest {
+            path: Some(path),
+            data: None,
+            acl: AclList::from_bytes(one).unwrap(),
+            flags: 0,
+            ttl_ms: -1,
+        })
+    };
+    let creates = |count: usize| {
+        let parts = paths[..count].iter().map(|path| create(path.into()));
+        Multi::new(&parts.collect::<Vec<_>>())
+    };
+    // As many entries as go into a frame, all of them different.
+    let different: AclListBuf = (0..60_000)
+        .map(|n| AclRef::new(Perms(n), "auth", ""))
+        .collect();
+    for request in [
+        creates(paths.len()).request(),
+        set_acl(different.into_bytes().leak()),
+    ] {
+        client.submit(&request);
+        client.flush().unwrap();
+        let reply = client.reply().unwrap();
+        assert_eq!(reply.code, ErrorCode::MarshallingError);
+        assert!(reply.body.is_empty());
+    }
+    // What goes into a record is taken, and the others left no trace.
+    client.call(&creates(100).request()).unwrap();
+    client.call(&set_acl(one)).unwrap();
+    running.kill().unwrap();
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let mut client = connect(&running);
+    authenticate(&mut client, 0);
+    let stat = client.exists("/n", false).unwrap().unwrap();
+    assert_eq!(
+        (stat.aversion, stat.cversion, stat.num_children),
+        (1, 100, 100)
+    );
+}
+
+/// Nor does the end of a session have to fit: with more names than a record takes it names none.
+#[test]
+fn a_session_may_leave_more_ephemerals_than_a_record_names() {
+    const NODES: usize = 90;
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let mut client = connect(&running);
+    client.create("/below", b"").unwrap();
+    let long = "x".repeat(200_000);
+    for n in 0..NODES {
+        let path = format!("/below/{n}-{long}");
+        client.submit(&requests::create(&path, b"", CreateFlags::Ephemeral));
+        client.flush().unwrap();
+        assert_eq!(client.reply().unwrap().code, ErrorCode::Ok);
+    }
+    assert_eq!(metric(&running, "zk_ephemerals_count"), 90.0);
+    client.close().unwrap();
+    assert_eq!(metric(&running, "zk_ephemerals_count"), 0.0);
+    running.kill().unwrap();
+    let running = server.start_and_wait(WITHIN).unwrap();
+    assert_eq!(metric(&running, "zk_ephemerals_count"), 0.0);
 }

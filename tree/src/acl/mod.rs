@@ -283,11 +283,13 @@ pub enum Expanded {
 /// go, `auth` becomes the identities that were authenticated. Under `skip_acl` as well.
 ///
 /// # Errors
-/// -114 for what cannot be stored, -5 where Apache's server trips over a null id.
+/// -114 for what cannot be stored, -5 where Apache's server trips over a null id, and for what would become longer
+/// than `bytes_max`.
 pub fn expand(
     rules: &AclRules,
     list: AclList<'_>,
     identities: &Identities,
+    bytes_max: usize,
     buffer: &mut AclListBuf,
 ) -> Result<Expanded, ErrorCode> {
     if is_open(list) {
@@ -306,7 +308,7 @@ pub fn expand(
         let scheme = entry.scheme_text().ok_or(ErrorCode::InvalidAcl)?;
         let id = entry.id_text();
         match scheme.as_ref() {
-            "auth" => expand_auth(rules, entry.perms, identities, buffer)?,
+            "auth" => expand_auth(rules, entry.perms, identities, bytes_max, buffer)?,
             "world" | "ip" | "digest" if scheme != "digest" || rules.digest_enabled => {
                 let id = id.ok_or(ErrorCode::MarshallingError)?;
                 let well_formed = match scheme.as_ref() {
@@ -321,6 +323,7 @@ pub fn expand(
             }
             _ => return Err(ErrorCode::InvalidAcl),
         }
+        check_length(bytes_max, buffer)?;
     }
     Ok(Expanded::InBuffer)
 }
@@ -329,6 +332,7 @@ fn expand_auth(
     rules: &AclRules,
     perms: Perms,
     identities: &Identities,
+    bytes_max: usize,
     buffer: &mut AclListBuf,
 ) -> Result<(), ErrorCode> {
     // Of the schemes there are, only digest proves who somebody is.
@@ -338,6 +342,7 @@ fn expand_auth(
         .filter(|i| i.scheme == "digest" && rules.digest_enabled)
     {
         buffer.push(AclRef::new(perms, &identity.scheme, &identity.id));
+        check_length(bytes_max, buffer)?;
         found = true;
     }
     if found {
@@ -345,6 +350,14 @@ fn expand_auth(
     } else {
         Err(ErrorCode::InvalidAcl)
     }
+}
+
+/// Whoever has many identities can make a long list of a short one.
+fn check_length(bytes_max: usize, buffer: &AclListBuf) -> Result<(), ErrorCode> {
+    if buffer.as_list().as_bytes().len() > bytes_max {
+        return Err(ErrorCode::MarshallingError);
+    }
+    Ok(())
 }
 
 /// Two parts around one colon; empty parts at the end do not count.

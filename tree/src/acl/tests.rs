@@ -36,7 +36,7 @@ fn expand_in(
 ) -> Result<Vec<(i32, String, String)>, ErrorCode> {
     let list = list(entries);
     let mut buffer = AclListBuf::new();
-    let expanded = match expand(rules, list.as_list(), identities, &mut buffer)? {
+    let expanded = match expand(rules, list.as_list(), identities, usize::MAX, &mut buffer)? {
         Expanded::AsSent => list,
         Expanded::InBuffer => buffer,
     };
@@ -97,6 +97,7 @@ fn acls_that_cannot_be_stored() {
         &AclRules::default(),
         AclList::NULL,
         &bob(),
+        usize::MAX,
         &mut AclListBuf::new(),
     );
     assert_eq!(null, Err(invalid));
@@ -217,6 +218,7 @@ fn ill_formed_ids_are_stored_as_they_were_read() {
         &AclRules::default(),
         sent.as_list(),
         &Identities::NONE,
+        usize::MAX,
         &mut buffer,
     );
     assert_eq!(outcome, Ok(Expanded::InBuffer));
@@ -394,4 +396,30 @@ fn secrets_are_not_printed() {
     };
     let text = format!("{:?} {:?}", bob(), rules);
     assert!(!text.contains("ikIa"), "{text}");
+}
+
+#[test]
+fn no_list_becomes_longer_than_it_may() {
+    let rules = AclRules::default();
+    let mut identities = bob();
+    for n in 0..100 {
+        let auth = format!("user{n}:pw");
+        let ip = [127, 0, 0, 1].into();
+        let outcome = identities.authenticate(&rules, ip, Some("digest"), Some(auth.as_bytes()));
+        assert_eq!(outcome, AuthOutcome::Accepted);
+    }
+    let sent = list(&[(31, Some("auth"), Some(""))]);
+    let mut buffer = AclListBuf::new();
+    let mut expand_to = |bytes_max| {
+        let outcome = expand(&rules, sent.as_list(), &identities, bytes_max, &mut buffer);
+        (outcome, buffer.as_list().as_bytes().len())
+    };
+    let (outcome, whole) = expand_to(usize::MAX);
+    assert_eq!(outcome, Ok(Expanded::InBuffer));
+    assert!(whole > 4000, "{whole}");
+    assert_eq!(expand_to(whole).0, Ok(Expanded::InBuffer));
+    let too_long = Err(ErrorCode::MarshallingError);
+    assert_eq!(expand_to(whole - 1).0, too_long);
+    let (outcome, made) = expand_to(100);
+    assert!(outcome == too_long && made < 200, "it stops early: {made}");
 }

@@ -150,6 +150,7 @@ impl Prep {
             &self.options.acl,
             request.acl,
             context.identities,
+            self.acl_bytes_max,
             &mut self.acl_buffer,
         )?;
         let own = self.outstanding.own_acl(acl);

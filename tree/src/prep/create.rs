@@ -33,6 +33,7 @@ impl Prep {
             &self.options.acl,
             request.acl,
             context.identities,
+            self.acl_bytes_max,
             &mut self.acl_buffer,
         )?;
         let acl_bytes = acl.as_bytes();

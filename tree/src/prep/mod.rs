@@ -39,6 +39,9 @@ pub struct PrepOptions {
     pub reconfig: bool,
     /// `zookeeper.closeSessionTxn.enabled`: the closing of a session names the nodes it deletes.
     pub close_session_paths: bool,
+    /// No record becomes longer: a request that would make one is refused, and a session that leaves more ephemerals
+    /// than it could name leaves them unnamed.
+    pub record_bytes_max: usize,
     /// `zookeeper.enforceQuota`: hard quotas refuse what they have no room for.
     pub enforce_quota: bool,
     /// Who may do what.
@@ -54,6 +57,7 @@ impl Default for PrepOptions {
             extended_types: false,
             reconfig: false,
             close_session_paths: true,
+            record_bytes_max: 16 << 20,
             enforce_quota: false,
             acl: AclRules::default(),
             hash_seed: 0,
@@ -126,6 +130,8 @@ pub struct Prep {
     /// Digest of the tree with all outstanding changes.
     digest: u64,
     acl_buffer: AclListBuf,
+    /// Bytes that a list of the request at hand may become.
+    acl_bytes_max: usize,
     path_buffer: String,
     /// Of the setData at hand.
     foreseen: Option<Foreseen>,
@@ -141,6 +147,7 @@ impl Prep {
             options,
             digest: 0,
             acl_buffer: AclListBuf::new(),
+            acl_bytes_max: 0,
             path_buffer: String::new(),
             foreseen: None,
             exceeded: None,
@@ -194,6 +201,8 @@ impl Prep {
         };
         record.resize(start + HEADER_BYTES, 0);
         self.foreseen = None;
+        // Of a single write nothing else grows but for a few numbers.
+        self.acl_bytes_max = self.record_room().saturating_sub(body.len());
         let result = match &request {
             Request::Multi(multi) => return self.multi(tree, context, multi, start, record),
             Request::Create(create)
@@ -223,6 +232,13 @@ impl Prep {
     ) -> Prepared {
         let start = record.len();
         refuse(context, code, start, record)
+    }
+
+    /// What a record may hold beside its header, its trailer, and what requests do not have.
+    fn record_room(&self) -> usize {
+        self.options
+            .record_bytes_max
+            .saturating_sub(RECORD_OVERHEAD_BYTES)
     }
 
     /// Forgets what was applied. With nothing outstanding the tree's own digest is the truth.
@@ -292,6 +308,9 @@ impl Prep {
     }
 }
 
+/// Above what header, digest, a sequence number and the like come to.
+const RECORD_OVERHEAD_BYTES: usize = 1024;
+
 /// The open ACL, which nearly all nodes have, costs nothing.
 fn check_acl(
     rules: &AclRules,
@@ -338,9 +357,10 @@ fn expand<'l>(
     rules: &AclRules,
     list: AclList<'l>,
     identities: &Identities,
+    bytes_max: usize,
     buffer: &'l mut AclListBuf,
 ) -> Result<AclList<'l>, ErrorCode> {
-    match acl::expand(rules, list, identities, buffer)? {
+    match acl::expand(rules, list, identities, bytes_max, buffer)? {
         Expanded::AsSent => Ok(list),
         Expanded::InBuffer => Ok(buffer.as_list()),
     }

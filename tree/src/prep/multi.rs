@@ -2,13 +2,14 @@
 
 use ironkeeper_proto::{CreateFlags, ErrorCode, MultiRequest, OpCode, Request, Writer};
 
-use super::{Prep, Prepared, RequestContext};
+use super::{Prep, Prepared, RequestContext, refuse};
 use crate::Tree;
 
 impl Prep {
     /// Checks the parts in order, each against what those before it leave. The first that fails ends it: their
     /// changes are taken back, and the record holds its error and -2 for the rest. (The parts before it stay in
-    /// the record as they were accepted; one error makes apply do nothing.)
+    /// the record as they were accepted; one error makes apply do nothing.) Parts that together make more than a
+    /// record are refused as a whole, in the header of the reply: there is no room to tell of each.
     ///
     /// `record` ends with room for a header that begins at `start`.
     pub(super) fn multi(
@@ -47,6 +48,11 @@ impl Prep {
             let body = i32::try_from(body).expect("a record is shorter than 2 GiB");
             record[part_start..part_start + 4].copy_from_slice(&kind.to_i32().to_be_bytes());
             record[part_start + 4..part_start + 8].copy_from_slice(&body.to_be_bytes());
+            if record.len() - start > self.record_room() {
+                self.outstanding.roll_back();
+                self.digest = digest;
+                return refuse(context, ErrorCode::MarshallingError, start, record);
+            }
         }
         self.outstanding.commit();
         let prepared = self.finish(context, OpCode::Multi, start, record);

@@ -24,7 +24,7 @@ impl Prep {
 
     /// Appends the record that ends the context's session, whether its client asked for it or it expired: it cannot
     /// fail. It names the session's ephemeral nodes as they will be when it is applied: with those whose creation is
-    /// in flight, without those whose delete is. From now on the caller refuses the session's requests.
+    /// in flight, without those whose delete is. More than a record has room for it does not name. From now on the caller refuses the session's requests.
     pub fn close_session(
         &mut self,
         tree: &Tree,
@@ -41,7 +41,8 @@ impl Prep {
             .push_ephemerals_of(tree, context.session.0, &mut paths);
         let start = record.len();
         record.resize(start + HEADER_BYTES, 0);
-        if self.options.close_session_paths {
+        let named_bytes: usize = paths.iter().map(|path| 4 + path.len()).sum();
+        if self.options.close_session_paths && named_bytes <= self.record_room() {
             let mut writer = Writer::new(record);
             writer.count(paths.len());
             paths.iter().for_each(|path| writer.str(path));

@@ -275,7 +275,13 @@ impl Model {
     fn expand(&self, client: &Client, list: AclList<'_>) -> Result<Vec<u8>, ErrorCode> {
         let mut buffer = AclListBuf::new();
         Ok(
-            match acl::expand(&self.rules, list, &client.identities, &mut buffer)? {
+            match acl::expand(
+                &self.rules,
+                list,
+                &client.identities,
+                usize::MAX,
+                &mut buffer,
+            )? {
                 Expanded::AsSent => list.as_bytes().to_vec(),
                 Expanded::InBuffer => buffer.into_bytes(),
             },
