@@ -28,4 +28,5 @@ mod raw_nodes;
 mod raw_quotas;
 mod raw_reaping;
 mod raw_sessions;
+mod raw_throttles;
 mod raw_watches;

@@ -148,6 +148,62 @@ pub(crate) static ENFORCED: Variant = Variant {
     },
 };
 
+/// Three tokens, and no more as long as tests run.
+pub(crate) static TOKENS: Variant = Variant {
+    name: "tokens",
+    settings: Settings {
+        cfg: &[
+            "tickTime=2000",
+            "connection_throttle_tokens=3",
+            "connection_throttle_fill_time=86400000",
+        ],
+        properties: &[],
+    },
+};
+
+/// The same for sessions that cost what they weigh.
+pub(crate) static WEIGHTS: Variant = Variant {
+    name: "weights",
+    settings: Settings {
+        cfg: &[
+            "tickTime=2000",
+            "connection_throttle_tokens=3",
+            "connection_throttle_fill_time=86400000",
+            "connection_throttle_weight_enabled=true",
+        ],
+        properties: &[],
+    },
+};
+
+/// Large requests are counted, and sessions would be local if this were an ensemble.
+pub(crate) static LARGE: Variant = Variant {
+    name: "large",
+    settings: Settings {
+        cfg: &[
+            "tickTime=2000",
+            "maxClientCnxns=0",
+            "largeRequestThreshold=1000",
+            "largeRequestMaxBytes=10000",
+            "localSessionsEnabled=true",
+        ],
+        properties: &[],
+    },
+};
+
+/// One request at a time is let in, and none waits long.
+pub(crate) static GATE: Variant = Variant {
+    name: "gate",
+    settings: Settings {
+        cfg: &[
+            "tickTime=2000",
+            "maxClientCnxns=0",
+            "request_throttle_max_requests=1",
+            "throttled_op_wait_time=20",
+        ],
+        properties: &[],
+    },
+};
+
 /// The servers of a comparison, each behind its own lock.
 pub(crate) struct Servers {
     pub(crate) reference: Mutex<Server>,
