@@ -32,7 +32,7 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/dr
 #[test]
 fn java_client_and_command_line() {
     if has_reference("java_client_and_command_line") {
-        compare_drivers("java", &[], java);
+        compare_drivers("java", &[], |address| java("Driver", address));
     }
 }
 
@@ -60,8 +60,8 @@ fn kazoo() {
     });
 }
 
-/// The Java driver, compiled once for a run of the tests.
-fn java(address: &str) -> Command {
+/// A program in Java, all of them compiled once for a run of the tests.
+pub(crate) fn java(program: &str, address: &str) -> Command {
     static COMPILED: OnceLock<(String, PathBuf)> = OnceLock::new();
     let (class_path, classes) = COMPILED.get_or_init(|| {
         let class_path = Peers::find()
@@ -73,7 +73,7 @@ fn java(address: &str) -> Command {
         let output = Command::new("javac")
             .args(["-cp", &class_path, "-d"])
             .arg(&classes)
-            .args(["Driver.java", "Proxy.java"].map(|name| Path::new(SOURCES).join(name)))
+            .args(java_sources())
             .output()
             .expect("javac is installed where Apache's server runs");
         assert!(
@@ -92,8 +92,14 @@ fn java(address: &str) -> Command {
     ]);
     command
         .arg(format!("{}:{class_path}", classes.display()))
-        .args(["Driver", address]);
+        .args([&format!("conformance.{program}"), address]);
     command
+}
+
+fn java_sources() -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(SOURCES).expect("the sources are here");
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.filter(|path| path.extension().is_some_and(|e| e == "java"))
 }
 
 fn compare_drivers(name: &str, deviations: &[Deviation], driver: impl Fn(&str) -> Command + Sync) {

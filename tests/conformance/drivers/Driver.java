@@ -1,36 +1,34 @@
-import com.fasterxml.jackson.databind.ObjectMapper;
-import java.io.BufferedReader;
-import java.io.ByteArrayOutputStream;
-import java.io.IOException;
-import java.io.InputStreamReader;
-import java.io.PrintStream;
-import java.nio.charset.StandardCharsets;
+package conformance;
+
+import static conformance.Harness.DEADLINE_S;
+import static conformance.Harness.TIMEOUT_MS;
+import static conformance.Harness.ask;
+import static conformance.Harness.both;
+import static conformance.Harness.bytes;
+import static conformance.Harness.print;
+import static conformance.Harness.section;
+import static conformance.Harness.sorted;
+import static conformance.Harness.sortedText;
+import static conformance.Harness.step;
+
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.apache.zookeeper.AddWatchMode;
 import org.apache.zookeeper.AsyncCallback;
 import org.apache.zookeeper.CreateMode;
-import org.apache.zookeeper.KeeperException;
 import org.apache.zookeeper.Op;
-import org.apache.zookeeper.OpResult;
-import org.apache.zookeeper.WatchedEvent;
-import org.apache.zookeeper.Watcher;
 import org.apache.zookeeper.Watcher.WatcherType;
 import org.apache.zookeeper.ZooDefs.Ids;
 import org.apache.zookeeper.ZooDefs.Perms;
 import org.apache.zookeeper.ZooKeeper;
-import org.apache.zookeeper.ZooKeeperMain;
 import org.apache.zookeeper.data.ACL;
-import org.apache.zookeeper.data.ClientInfo;
 import org.apache.zookeeper.data.Id;
 import org.apache.zookeeper.data.Stat;
 
@@ -38,18 +36,8 @@ import org.apache.zookeeper.data.Stat;
  * Drives Apache's own client through everything it can ask of a server, and prints one JSON line
  * for each step. The test that runs it masks zxids, times and session ids in the lines and
  * compares those of two servers.
- *
- * <p>A line {@code {"ask":"restart"}} asks the test to kill and restart the server; it answers
- * with one line on the standard input when the server serves again.
  */
 public final class Driver {
-    private static final int DEADLINE_S = 30;
-    private static final int TIMEOUT_MS = 10_000;
-    private static final ObjectMapper JSON = new ObjectMapper();
-    private static final PrintStream OUT = System.out;
-    private static final BufferedReader IN =
-        new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-
     private static String server;
 
     public static void main(String[] args) throws Exception {
@@ -66,7 +54,6 @@ public final class Driver {
         section("restart", Driver::restart);
         section("expiry", Driver::expiry);
         section("command line", Driver::commandLine);
-        OUT.flush();
         System.exit(0);
     }
 
@@ -162,7 +149,7 @@ public final class Driver {
                 line.put("call", what);
                 line.put("rc", rc);
                 line.put("path", path);
-                line.put("values", Arrays.stream(values).map(Driver::plain)
+                line.put("values", Arrays.stream(values).map(Harness::plain)
                     .collect(Collectors.toList()));
                 calls.add(line);
                 done.countDown();
@@ -562,7 +549,7 @@ public final class Driver {
     }
 
     private static void commandLine() throws Exception {
-        Shell shell = new Shell();
+        Shell shell = new Shell(server);
         for (String command : Arrays.asList(
                 "ls /", "ls -s /", "ls /none", "create /cli data", "create /cli data",
                 "create -s /cli/s- 1", "create -e /cli/e 1", "create -s -e /cli/se- 1",
@@ -587,302 +574,5 @@ public final class Driver {
             shell.run(command);
         }
         shell.close();
-    }
-
-    // ---- what sections are made of ------------------------------------------------------------
-
-    interface Section {
-        void run() throws Exception;
-    }
-
-    private static void section(String name, Section body) throws Exception {
-        print("section", name);
-        try {
-            body.run();
-        } catch (Exception e) {
-            print("section failed", error(e));
-        }
-    }
-
-    private static void step(String name, Callable<Object> body) throws IOException {
-        try {
-            print(name, plain(body.call()));
-        } catch (Exception e) {
-            print(name, error(e));
-        }
-    }
-
-    private static Object error(Exception e) {
-        Map<String, Object> map = new LinkedHashMap<>();
-        if (e instanceof KeeperException) {
-            KeeperException keeper = (KeeperException) e;
-            map.put("error", keeper.code().name());
-            map.put("path", keeper.getPath());
-            map.put("results", plain(keeper.getResults()));
-        } else {
-            map.put("exception", e.toString());
-        }
-        return map;
-    }
-
-    private static synchronized void print(String step, Object value) throws IOException {
-        Map<String, Object> line = new LinkedHashMap<>();
-        line.put("step", step);
-        line.put("value", value);
-        OUT.println(JSON.writeValueAsString(line));
-        OUT.flush();
-    }
-
-    /** Asks the test for something and waits until it is done. */
-    private static void ask(String what) throws IOException {
-        OUT.println(JSON.writeValueAsString(Collections.singletonMap("ask", what)));
-        OUT.flush();
-        IN.readLine();
-    }
-
-    /** A value as JSON has it. */
-    private static Object plain(Object value) {
-        if (value instanceof byte[]) {
-            return new String((byte[]) value, StandardCharsets.ISO_8859_1);
-        }
-        if (value instanceof Stat) {
-            Stat s = (Stat) value;
-            Map<String, Object> map = new LinkedHashMap<>();
-            map.put("czxid", s.getCzxid());
-            map.put("mzxid", s.getMzxid());
-            map.put("pzxid", s.getPzxid());
-            map.put("ctime", s.getCtime());
-            map.put("mtime", s.getMtime());
-            map.put("version", s.getVersion());
-            map.put("cversion", s.getCversion());
-            map.put("aversion", s.getAversion());
-            map.put("ephemeralOwner", s.getEphemeralOwner());
-            map.put("dataLength", s.getDataLength());
-            map.put("numChildren", s.getNumChildren());
-            return map;
-        }
-        if (value instanceof WatchedEvent) {
-            WatchedEvent e = (WatchedEvent) value;
-            Map<String, Object> map = new LinkedHashMap<>();
-            map.put("type", e.getType().name());
-            map.put("state", e.getState().name());
-            map.put("path", e.getPath());
-            map.put("zxid", e.getZxid());
-            return map;
-        }
-        if (value instanceof ACL) {
-            ACL acl = (ACL) value;
-            return acl.getPerms() + " " + acl.getId().getScheme() + ":" + acl.getId().getId();
-        }
-        if (value instanceof ClientInfo) {
-            ClientInfo info = (ClientInfo) value;
-            return info.getAuthScheme() + ":" + info.getUser();
-        }
-        if (value instanceof OpResult) {
-            return result((OpResult) value);
-        }
-        if (value instanceof List) {
-            return ((List<?>) value).stream().map(Driver::plain).collect(Collectors.toList());
-        }
-        return value;
-    }
-
-    private static Object result(OpResult value) {
-        Map<String, Object> map = new LinkedHashMap<>();
-        map.put("type", value.getType());
-        if (value instanceof OpResult.CreateResult) {
-            map.put("path", ((OpResult.CreateResult) value).getPath());
-            map.put("stat", plain(((OpResult.CreateResult) value).getStat()));
-        } else if (value instanceof OpResult.SetDataResult) {
-            map.put("stat", plain(((OpResult.SetDataResult) value).getStat()));
-        } else if (value instanceof OpResult.GetDataResult) {
-            map.put("data", plain(((OpResult.GetDataResult) value).getData()));
-            map.put("stat", plain(((OpResult.GetDataResult) value).getStat()));
-        } else if (value instanceof OpResult.GetChildrenResult) {
-            map.put("children", sorted(((OpResult.GetChildrenResult) value).getChildren()));
-        } else if (value instanceof OpResult.ErrorResult) {
-            map.put("err", ((OpResult.ErrorResult) value).getErr());
-        }
-        return map;
-    }
-
-    /** Children and ephemerals come in no order. */
-    private static List<String> sorted(List<String> names) {
-        if (names == null) {
-            return null;
-        }
-        List<String> copy = new ArrayList<>(names);
-        Collections.sort(copy);
-        return copy;
-    }
-
-    /** Identities come in no order. */
-    private static List<String> sortedText(List<ClientInfo> infos) {
-        return infos.stream().map(i -> (String) plain(i)).sorted().collect(Collectors.toList());
-    }
-
-    private static List<Object> both(Object first, Object second) {
-        return Arrays.asList(plain(first), plain(second));
-    }
-
-    private static byte[] bytes(String text) {
-        return text.getBytes(StandardCharsets.UTF_8);
-    }
-
-    /** Collects the events of one watcher. */
-    static final class Events implements Watcher {
-        private final LinkedBlockingQueue<WatchedEvent> queue = new LinkedBlockingQueue<>();
-
-        @Override
-        public void process(WatchedEvent event) {
-            queue.add(event);
-        }
-
-        /** Takes what has come, without connection events: these depend on time alone. */
-        List<Object> take() {
-            List<WatchedEvent> all = new ArrayList<>();
-            queue.drainTo(all);
-            return all.stream().filter(e -> e.getType() != Event.EventType.None).map(Driver::plain)
-                .collect(Collectors.toList());
-        }
-
-        /** Takes all that the client was told before now. */
-        List<Object> upToNow(Client client) throws Exception {
-            client.barrier();
-            return take();
-        }
-
-        /** Waits for an event whose type or state has this name; others are dropped. */
-        Object until(String name) throws Exception {
-            long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(DEADLINE_S);
-            while (true) {
-                WatchedEvent event = queue.poll(end - System.nanoTime(), TimeUnit.NANOSECONDS);
-                if (event == null) {
-                    return "no " + name + " until the deadline";
-                }
-                boolean isState = event.getType() == Event.EventType.None
-                    && event.getState().name().equals(name);
-                if (isState || event.getType().name().equals(name)) {
-                    return plain(event);
-                }
-            }
-        }
-    }
-
-    /** A client that has been told that it is connected, or whatever else was to be awaited. */
-    static final class Client {
-        final ZooKeeper zk;
-        final Events events = new Events();
-
-        Client(String connect) throws Exception {
-            this(connect, TIMEOUT_MS, 0, null);
-        }
-
-        Client(String connect, int timeout, long id, byte[] password) throws Exception {
-            this(connect, timeout, id, password, "SyncConnected");
-        }
-
-        Client(String connect, int timeout, long id, byte[] password, String state)
-                throws Exception {
-            zk = id == 0 ? new ZooKeeper(connect, timeout, events)
-                : new ZooKeeper(connect, timeout, events, id, password);
-            events.until(state);
-            if (state.equals("SyncConnected")) {
-                print("session", Collections.singletonMap("newSession", zk.getSessionId()));
-            }
-        }
-
-        /** All that the server had sent before this call has reached the watchers afterwards. */
-        void barrier() throws Exception {
-            CountDownLatch latch = new CountDownLatch(1);
-            zk.exists("/", false, (rc, path, x, stat) -> latch.countDown(), null);
-            latch.await(DEADLINE_S, TimeUnit.SECONDS);
-        }
-
-        void close() throws Exception {
-            zk.close();
-        }
-    }
-
-    /** zkCli without a terminal: each command's output by itself. */
-    static final class Shell {
-        private final ByteArrayOutputStream out = new ByteArrayOutputStream();
-        private final ByteArrayOutputStream err = new ByteArrayOutputStream();
-        private final Main main;
-
-        static final class Main extends ZooKeeperMain {
-            Main(String[] args) throws Exception {
-                super(args);
-            }
-
-            ZooKeeper client() {
-                return zk;
-            }
-        }
-
-        Shell() throws Exception {
-            System.setOut(new PrintStream(out, true));
-            System.setErr(new PrintStream(err, true));
-            main = new Main(new String[] {"-waitforconnection", "-server", server});
-            settle();
-            print("session",
-                Collections.singletonMap("newSession", main.client().getSessionId()));
-            out.reset();
-            err.reset();
-        }
-
-        void run(String command) throws Exception {
-            String failure = null;
-            try {
-                main.executeLine(command);
-            } catch (Exception e) {
-                failure = e.toString();
-            }
-            settle();
-            List<String> lines = new ArrayList<>();
-            List<String> events = new ArrayList<>();
-            for (String line : out.toString("UTF-8").split("\n")) {
-                // The watcher's lines come from another thread, between those of the command.
-                if (line.startsWith("WatchedEvent")) {
-                    events.add(line);
-                } else if (!line.isEmpty() && !line.startsWith("WATCHER::")) {
-                    lines.add(line);
-                }
-            }
-            if (command.equals("whoami")) {
-                Collections.sort(lines);
-            }
-            if (command.startsWith("getEphemerals")) {
-                lines.replaceAll(Shell::sortedList);
-            }
-            Map<String, Object> value = new LinkedHashMap<>();
-            value.put("out", lines);
-            value.put("events", events);
-            value.put("err", Arrays.asList(err.toString("UTF-8").split("\n")));
-            value.put("failure", failure);
-            out.reset();
-            err.reset();
-            print("zk: " + command, value);
-        }
-
-        /** {@code [b, a]} as {@code [a, b]}. */
-        private static String sortedList(String line) {
-            if (!line.startsWith("[") || !line.endsWith("]")) {
-                return line;
-            }
-            return sorted(Arrays.asList(line.substring(1, line.length() - 1).split(", ")))
-                .toString();
-        }
-
-        private void settle() throws Exception {
-            CountDownLatch latch = new CountDownLatch(1);
-            main.client().exists("/", false, (rc, path, x, stat) -> latch.countDown(), null);
-            latch.await(DEADLINE_S, TimeUnit.SECONDS);
-        }
-
-        /** The streams stay as they are: the watcher's thread may still have something to say. */
-        void close() throws Exception {
-            main.client().close();
-        }
     }
 }

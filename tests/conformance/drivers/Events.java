@@ -1,0 +1,52 @@
+package conformance;
+
+import static conformance.Harness.DEADLINE_S;
+import static conformance.Harness.plain;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import org.apache.zookeeper.WatchedEvent;
+import org.apache.zookeeper.Watcher;
+
+/** Collects the events of one watcher. */
+final class Events implements Watcher {
+    private final LinkedBlockingQueue<WatchedEvent> queue = new LinkedBlockingQueue<>();
+
+    @Override
+    public void process(WatchedEvent event) {
+        queue.add(event);
+    }
+
+    /** Takes what has come, without connection events: these depend on time alone. */
+    List<Object> take() {
+        List<WatchedEvent> all = new ArrayList<>();
+        queue.drainTo(all);
+        return all.stream().filter(e -> e.getType() != Event.EventType.None).map(Harness::plain)
+            .collect(Collectors.toList());
+    }
+
+    /** Takes all that the client was told before now. */
+    List<Object> upToNow(Client client) throws Exception {
+        client.barrier();
+        return take();
+    }
+
+    /** Waits for an event whose type or state has this name; others are dropped. */
+    Object until(String name) throws Exception {
+        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(DEADLINE_S);
+        while (true) {
+            WatchedEvent event = queue.poll(end - System.nanoTime(), TimeUnit.NANOSECONDS);
+            if (event == null) {
+                return "no " + name + " until the deadline";
+            }
+            boolean isState = event.getType() == Event.EventType.None
+                && event.getState().name().equals(name);
+            if (isState || event.getType().name().equals(name)) {
+                return plain(event);
+            }
+        }
+    }
+}
