@@ -4,6 +4,7 @@
 mod damage;
 mod keys;
 mod limits;
+mod listen;
 mod logs;
 mod metrics;
 mod network;
