@@ -60,14 +60,14 @@ fn an_address_without_a_port_is_a_mistake() {
 }
 
 fn stands_still(pid: u32) -> bool {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
         let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
         stat.rsplit(')')
             .next()
             .is_some_and(|rest| rest.starts_with(" T"))
     };
-    threads.map(is_stopped).all(|stopped| stopped)
+    threads.all(is_stopped)
 }
 
 /// Connections that nobody has accepted yet: as many as the backlog, and one, as Linux counts. A
