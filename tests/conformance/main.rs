@@ -20,6 +20,7 @@ mod words_state;
 
 mod mask_tests;
 mod raw_acl;
+mod raw_clients;
 mod raw_framing;
 mod raw_headers;
 mod raw_keys;
