@@ -17,6 +17,10 @@ const NAMES_MAX: usize = 128;
 /// Places looked at for a name before it counts as one too many.
 const PROBES_MAX: usize = 8;
 
+/// Longer names are not told apart: a client could choose one of a megabyte, which stayed for ever
+/// and stood in ten lines of `mntr`.
+const NAME_BYTES_MAX: usize = 128;
+
 /// The name of all that do not fit.
 const OTHER: &str = "other";
 
@@ -96,6 +100,9 @@ impl Namespaces {
     }
 
     fn space(&self, name: &str) -> Space {
+        if name.len() > NAME_BYTES_MAX {
+            return NAMES_MAX;
+        }
         let hash = FixedState::default().hash_one(name.as_bytes()) as usize;
         for probe in 0..PROBES_MAX {
             let at = hash.wrapping_add(probe) % NAMES_MAX;
@@ -141,10 +148,10 @@ fn top(path: &str) -> Option<&str> {
 }
 
 /// A name in letters, digits and `_` alone: old collectors fail on a line with anything else in its
-/// key, and lose the whole answer.
+/// key, and lose the whole answer. What is too long is cut.
 pub(crate) fn word(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    name.chars().map(plain).collect()
+    name.chars().take(NAME_BYTES_MAX).map(plain).collect()
 }
 
 #[cfg(test)]
@@ -181,6 +188,19 @@ mod tests {
         assert_eq!(report.len(), 2);
         spaces.reset();
         assert!(spaces.report().is_empty());
+    }
+
+    #[test]
+    fn long_names_are_one() {
+        let spaces = Namespaces::default();
+        let (fits, long) = ("x".repeat(128), "y".repeat(129));
+        spend(
+            &spaces,
+            &[(&format!("/{fits}/a"), 1), (&format!("/{long}"), 2)],
+        );
+        let report = spaces.report();
+        assert_eq!((report[&fits].1.sum, report["other"].1.sum), (1, 2));
+        assert_eq!(word(&long).len(), 128);
     }
 
     #[test]
