@@ -274,6 +274,7 @@ impl<'a> Connection<'a> {
 
     /// Closes if the frame is a large one and too many bytes of those wait already. That is judged as
     /// soon as the length is there.
+    #[inline]
     pub(super) fn is_refused_as_large(&mut self, split: &Split<'_>) -> bool {
         let Some(large) = &self.server.throttles.large else {
             return false;
