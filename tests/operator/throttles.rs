@@ -8,7 +8,7 @@ use ironkeeper_proto::{
     SetAcl,
 };
 
-use crate::{WITHIN, connect, line_with, metric, refusal, server};
+use crate::{WITHIN, connect, line_with, log, metric, refusal, server};
 
 /// Longer than any test: the bucket does not fill again.
 const NEVER_MS: u32 = 86_400_000;
@@ -253,6 +253,44 @@ fn a_request_that_grows_beyond_a_record_is_refused() {
         (stat.aversion, stat.cversion, stat.num_children),
         (1, 100, 100)
     );
+}
+
+/// The longest list that a record takes is one that a snapshot takes too.
+#[test]
+fn the_longest_list_survives_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path()).with_config("snapCount", 20);
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let mut client = connect(&running);
+    client.create("/n", b"").unwrap();
+    for n in 0..40 {
+        authenticate(&mut client, n);
+    }
+    let list: AclListBuf = (0..6000)
+        .map(|n| AclRef::new(Perms(n), "auth", ""))
+        .collect();
+    let list = list.into_bytes();
+    let request = Request::SetAcl(SetAcl {
+        path: Some("/n".into()),
+        acl: AclList::from_bytes(&list).unwrap(),
+        version: -1,
+    });
+    client.call(&request).unwrap();
+    for n in 0..40 {
+        client.create(&format!("/n{n}"), b"").unwrap();
+    }
+    poll::until("a snapshot", WITHIN, || {
+        (metric(&running, "zk_cnt_snapshottime") >= 1.0).then_some(())
+    })
+    .unwrap();
+    assert_eq!(metric(&running, "zk_snapshot_error_count"), 0.0);
+    running.kill().unwrap();
+    let running = server.start_and_wait(WITHIN).unwrap();
+    assert!(!log(&server).contains("was not used"));
+    let mut client = connect(&running);
+    authenticate(&mut client, 0);
+    let stat = client.exists("/n", false).unwrap().unwrap();
+    assert_eq!(stat.aversion, 1);
 }
 
 /// Nor does the end of a session have to fit: with more names than a record takes it names none.
