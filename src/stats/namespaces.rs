@@ -14,6 +14,10 @@ use super::summary::{Reading, Run, Tally};
 /// Names that are told apart. `mntr` prints ten lines for each.
 const NAMES_MAX: usize = 128;
 
+/// Names longer than this are not told apart: the answer to `mntr` has each of them ten times, and a name may be
+/// as long as a request.
+const NAME_BYTES_MAX: usize = 128;
+
 /// Places looked at for a name before it counts as one too many.
 const PROBES_MAX: usize = 8;
 
