@@ -254,15 +254,25 @@ fn who_am_i(context: &ReadContext<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// The length of a reply to multiRead beyond which its further parts are refused: a request of a megabyte could ask
+/// for one node of a megabyte tens of thousands of times.
+const MULTI_READ_BYTES_MAX: usize = 16 << 20;
+
 /// Parts are independent and set no watches.
 fn multi_read(tree: &Tree, context: &ReadContext<'_>, multi: &MultiRequest<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
     for part in multi.iter() {
         let header = MultiHeader {
             kind: part.op().to_i32(),
             done: false,
             err: 0,
         };
-        match readable(tree, context, part.path().flatten()) {
+        let node = if out.len() - start > MULTI_READ_BYTES_MAX {
+            Err(ErrorCode::MarshallingError)
+        } else {
+            readable(tree, context, part.path().flatten())
+        };
+        match node {
             Ok((_, node)) => {
                 header.encode(&mut Writer::new(out));
                 match part {
