@@ -26,19 +26,17 @@ fn thousands_of_open_connections() {
         let bystander = Bystander::start(&running);
         let memory = Memory::of(&running);
         let hello = hello(600_000);
-        let crowd = bystander.during(1, || {
-            let silent = (0..SILENT).map(|_| dial(&running));
-            let mut crowd: Vec<TcpStream> = silent.collect();
-            for _ in 0..WITH_SESSION {
-                let mut stream = dial(&running);
-                stream.write_all(&hello).unwrap();
-                crowd.push(stream);
-            }
-            for stream in &mut crowd[SILENT..] {
-                read_frame(stream).unwrap();
-            }
-            crowd
-        });
+        let mut crowd: Vec<TcpStream> = (0..SILENT).map(|_| dial(&running)).collect();
+        bystander.gets(30);
+        for _ in 0..WITH_SESSION {
+            let mut stream = dial(&running);
+            stream.write_all(&hello).unwrap();
+            crowd.push(stream);
+        }
+        bystander.gets(30);
+        for stream in &mut crowd[SILENT..] {
+            read_frame(stream).unwrap();
+        }
         until_metric(&running, "zk_num_alive_connections", |n| {
             n >= crowd.len() as u64 + 2
         });

@@ -3,8 +3,13 @@
 //! whether the server and what it holds are whole.
 
 mod bystander;
+mod deaf;
 mod flood;
+mod large;
+mod paths;
+mod sessions;
 mod trickle;
+mod watches;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -29,6 +34,9 @@ const CONNECTION_KIB: u64 = 16;
 /// Replies of a connection that wait for its client, at most, before its requests are left waiting: a
 /// megabyte, and the buffer in which the next one is made.
 const OUTPUT_KIB: u64 = 4 << 10;
+
+/// Beyond this a connection is closed over what waits for it.
+const OUTBOX_KIB: u64 = 64 << 10;
 
 /// A server in `directory`, on a port from below those that the kernel gives to outgoing connections:
 /// none of the many clients here can be in the way of its restart.
@@ -74,20 +82,22 @@ fn reset_at_close(stream: &TcpStream) {
 }
 
 fn metric(running: &Running, name: &str) -> u64 {
+    look_for(running, name).unwrap_or_else(|| panic!("no {name} in mntr"))
+}
+
+fn look_for(running: &Running, name: &str) -> Option<u64> {
     let values = mntr(running.address(), WITHIN).unwrap();
-    let value = values.get(name);
-    let value = value.unwrap_or_else(|| panic!("no {name} in mntr"));
-    value.parse().unwrap()
+    Some(values.get(name)?.parse().unwrap())
 }
 
 /// Waits until `mntr` says so.
 fn until_metric(running: &Running, name: &str, is_it: impl Fn(u64) -> bool) {
-    let mut last = 0;
+    let mut last = None;
     poll::until(name, WITHIN, || {
-        last = metric(running, name);
-        is_it(last).then_some(())
+        last = look_for(running, name);
+        last.is_some_and(&is_it).then_some(())
     })
-    .unwrap_or_else(|elapsed| panic!("{elapsed}: it is {last}"));
+    .unwrap_or_else(|elapsed| panic!("{elapsed}: it is {last:?}"));
 }
 
 /// The memory of a server: what it had, and the most that it has had since then.
@@ -161,4 +171,5 @@ fn is_whole(running: Running) {
     assert_eq!(state(&running), before);
     let mut good = connect(&running);
     good.create("/good", b"again").unwrap();
+    good.delete("/good", -1).unwrap();
 }
