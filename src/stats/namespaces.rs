@@ -21,10 +21,6 @@ const NAME_BYTES_MAX: usize = 128;
 /// Places looked at for a name before it counts as one too many.
 const PROBES_MAX: usize = 8;
 
-/// Longer names are not told apart: a client could choose one of a megabyte, which stayed for ever
-/// and stood in ten lines of `mntr`.
-const NAME_BYTES_MAX: usize = 128;
-
 /// The name of all that do not fit.
 const OTHER: &str = "other";
 
