@@ -1,6 +1,7 @@
 //! Throttles of the real server while its disk hangs: what is let in, what waits, what is dropped and
 //! what refused.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -266,6 +267,34 @@ fn requests_that_waited_too_long_are_refused() {
         held.third.set("/n", b"new", -1).unwrap();
         assert_eq!(held.metric("zk_throttled_ops"), 4.0, "{home}");
         assert_eq!(held.metric("zk_watch_count"), 0.0, "{home}");
+    }
+}
+
+/// Who has asked for a session waits for it as long as the session would last, and not only as long as
+/// one may be silent (`nio.sessionlessCnxnTimeout`).
+#[test]
+fn a_session_that_is_slow_to_begin_is_waited_for() {
+    for home in ["task", "thread"] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = [ONE, ("nio.sessionlessCnxnTimeout", "200")];
+        let mut held = Held::start(dir.path(), home, &config);
+        let address = held.running.address();
+        let (asked, has_asked) = std::sync::mpsc::channel();
+        let waits = std::thread::spawn(move || {
+            let before = std::net::TcpStream::connect(address).unwrap();
+            asked.send(before).unwrap();
+            Client::connect(address, &ConnectOptions::default())
+        });
+        // One that is silent is let go of meanwhile, and another one after that.
+        let silent = has_asked.recv().unwrap();
+        for mut silent in [silent, std::net::TcpStream::connect(address).unwrap()] {
+            silent.set_read_timeout(Some(WITHIN)).unwrap();
+            assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0, "{home}");
+        }
+        held.release();
+        let mut client = waits.join().unwrap().unwrap();
+        client.create("/late", b"").unwrap();
+        assert_eq!(held.metric("zk_sessionless_connections_expired"), 2.0);
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ironkeeper_proto::frame::{self, BadLength, Split};
 use ironkeeper_proto::{ConnectRequest, ConnectResponse, OpCode, Record, SessionId, Xid};
 use ironkeeper_replica::Asked;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::{Connection, Talk};
@@ -131,6 +133,13 @@ impl Connection<'_> {
             read_only_field,
             is_new: session.is_none(),
         };
+        // It has said hello; from here on it may wait for as long as its session would.
+        let wait = Duration::from_millis(timeout_ms.into());
+        if let Some(deadline) = &mut self.greeting_deadline
+            && wait > options.sessionless_timeout
+        {
+            deadline.as_mut().reset(Instant::now() + wait);
+        }
         if let Some(session) = session {
             server
                 .stats
