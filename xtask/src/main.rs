@@ -16,6 +16,7 @@ usage: cargo xtask TASK
   verify   quick, the documentation, and the tests of `test`: what CI runs
   test     set up the peers (Apache ZooKeeper, kazoo) in .peers/, then run every test
   peers    set up the peers only
+  verdicts run other clients' test suites against Apache's server, and put what comes on record
   tidy     the project's own checks of its files
   compare  measure Apache's server and ours alternately; prints the table (options: zk-bench --help)
   long     the long sizes of the tests (IRONKEEPER_LONG=1), with their figures
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         "long" => long(&arguments[1..]),
         "test" => test(&arguments[1..]),
         "peers" => set_up_peers(),
+        "verdicts" => verdicts(),
         "compare" => compare(&arguments[1..]),
         "" | "help" | "-h" | "--help" => {
             print!("{USAGE}");
@@ -109,6 +111,14 @@ fn long(more: &[String]) -> Result<(), Failure> {
         .args(more)
         .args(["--", "--show-output"])
         .env("IRONKEEPER_LONG", "1"))
+}
+
+/// Takes Apache's verdicts in other clients' test suites anew.
+fn verdicts() -> Result<(), Failure> {
+    set_up_peers()?;
+    run(cargo()
+        .args(["test", "--test", "suites", "--", "--nocapture"])
+        .env("IRONKEEPER_SUITE_SERVER", "apache"))
 }
 
 fn set_up_peers() -> Result<(), Failure> {

@@ -1,7 +1,8 @@
 //! Sets up what the tests compare Ironkeeper with, in the ignored folder `.peers/`:
 //!
 //! - `.peers/zookeeper-3.9.5/*.jar`: class path of the real server, the Java client and zkCli;
-//! - `.peers/venv/bin/python`: a Python that has kazoo.
+//! - `.peers/venv/bin/python`: a Python that has kazoo, and what kazoo's own tests need;
+//! - `.peers/go-zookeeper-1.0.4/zk.test`: go-zookeeper's own tests, compiled.
 //!
 //! Each is built beside its final name and renamed, so that a folder which exists is whole; a stamp
 //! holds the recipe it was built from, so that a later recipe rebuilds it. With both present
@@ -16,7 +17,19 @@ use crate::{Failure, program, root, run};
 const ZOOKEEPER: &str = "zookeeper-3.9.5";
 const POM: &str = include_str!("../peers/pom.xml");
 const REQUIREMENTS: &str = include_str!("../peers/requirements.txt");
+const GO_ZOOKEEPER: &str = "go-zookeeper-1.0.4";
+const GO_MODULE: &str = "github.com/go-zookeeper/zk@v1.0.4";
 const STAMP: &str = ".recipe";
+
+/// What its harness asks to see whether a server is up, in a text that servers before 3.6 print.
+const GO_HEALTH_OLD: &str = "\t\t_, ok := FLWSrvr(serverAddrs, time.Second)\n";
+/// What every server answers once it serves.
+const GO_HEALTH: &str = "\t\tok := true
+\t\tfor _, addr := range serverAddrs {
+\t\t\tmode, err := fourLetterWord(addr, \"isro\", time.Second)
+\t\t\tok = ok && err == nil && string(mode) == \"rw\"
+\t\t}
+";
 
 /// A peer that could not be set up, and what its absence costs.
 pub(crate) struct Missing {
@@ -46,7 +59,14 @@ pub(crate) fn set_up() -> Result<Vec<Missing>, Failure> {
         missing.push(Missing {
             name: "kazoo (Python client)",
             reason: failure.0,
-            cost: "conformance through kazoo",
+            cost: "conformance through kazoo, kazoo's own tests",
+        });
+    }
+    if let Err(failure) = go_zookeeper(&peers) {
+        missing.push(Missing {
+            name: "go-zookeeper (Go client)",
+            reason: failure.0,
+            cost: "go-zookeeper's own tests",
         });
     }
     Ok(missing)
@@ -124,9 +144,54 @@ fn kazoo(peers: &Path) -> Result<(), Failure> {
 
 fn imports_kazoo(python: &Path) -> bool {
     Command::new(python)
-        .args(["-c", "import kazoo.client"])
+        .args(["-c", "import kazoo.client, pytest, jks, OpenSSL"])
         .output()
         .is_ok_and(|o| o.status.success())
+}
+
+fn go_zookeeper(peers: &Path) -> Result<(), Failure> {
+    let recipe = format!("{GO_MODULE}\n{GO_HEALTH}");
+    build(peers, GO_ZOOKEEPER, &recipe, |target| {
+        program("go", &["version"], "install Go, version 1.21 or later")?;
+        let go = |arguments: &[&str]| {
+            let mut command = Command::new("go");
+            command.current_dir(target).args(arguments);
+            command
+        };
+        // A module to download for: `go mod download` wants to be inside of one.
+        run(&mut go(&["mod", "init", "peers"]))?;
+        let output = go(&["mod", "download", "-json", GO_MODULE])
+            .output()
+            .map_err(|e| Failure(format!("go: {e}")))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let source = said
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("\"Dir\": \"")?.split('"').next())
+            .ok_or_else(|| Failure(format!("go mod download {GO_MODULE}: {said}")))?;
+        fs::remove_file(target.join("go.mod"))
+            .and_then(|()| copy_flat(Path::new(source), target))
+            .map_err(|e| Failure(format!("{}: {e}", target.display())))?;
+        let harness = target.join("server_help_test.go");
+        let text = fs::read_to_string(&harness)
+            .map_err(|e| Failure(format!("{}: {e}", harness.display())))?;
+        if !text.contains(GO_HEALTH_OLD) {
+            return Err(Failure(format!("{}: not as expected", harness.display())));
+        }
+        let text = text.replace(GO_HEALTH_OLD, GO_HEALTH);
+        fs::write(&harness, text).map_err(|e| Failure(format!("{}: {e}", harness.display())))?;
+        run(&mut go(&["test", "-c", "-o", "zk.test", "."]))
+    })
+}
+
+/// Copies the files of a folder that may be read-only; not its folders.
+fn copy_flat(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::write(to.join(entry.file_name()), fs::read(entry.path())?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Leaves `peers/name` whole and built from `recipe`.
