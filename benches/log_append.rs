@@ -153,10 +153,13 @@ fn frame_bytes(batch: usize, record: usize) -> Vec<usize> {
     lengths
 }
 
+/// Criterion measures only if cargo bench says so; otherwise every body runs once.
+fn measures() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
+}
+
 fn raw_file_bytes() -> u64 {
-    // Criterion measures only if cargo bench says so; otherwise every body runs once.
-    let measures = std::env::args().any(|argument| argument == "--bench");
-    if measures {
+    if measures() {
         RAW_FILE_BYTES
     } else {
         RAW_FILE_BYTES_TINY
@@ -336,5 +339,7 @@ fn main() {
     let mut fastest = Fastest::new();
     measure(&mut criterion, &mut fastest);
     criterion.final_summary();
-    print_ratios(&fastest);
+    if measures() {
+        print_ratios(&fastest);
+    }
 }
