@@ -21,14 +21,14 @@ pub const WRITES_FAIL: &str = "writes-fail";
 pub const SYNCS_FAIL: &str = "syncs-fail";
 /// Writes to files of the log do not come back until the fault ends.
 pub const WRITES_HANG: &str = "writes-hang";
-/// Writes to files of the log take their time: [`SLOW_WRITE`] each, too long to be waited for by
+/// Writes to files of the log take their time: `SLOW_WRITE` each, too long to be waited for by
 /// whoever has more to do.
 pub const WRITES_SLOW: &str = "writes-slow";
 /// Of a write to a file of the log one half goes down, and the rest never: it hangs as above.
 pub const WRITES_TEAR: &str = "writes-tear";
 /// Reads do not come back until the fault ends.
 pub const READS_HANG: &str = "reads-hang";
-/// Reads take their time: [`SLOW_READ`] each.
+/// Reads take their time: `SLOW_READ` each.
 pub const READS_SLOW: &str = "reads-slow";
 /// Reads of files of the log fail: "Input/output error".
 pub const READS_FAIL: &str = "reads-fail";
