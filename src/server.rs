@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ironkeeper_storage::io::{Disk, OsDisk};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tracing::{info, warn};
 
@@ -79,13 +80,15 @@ async fn live(
     let mut signals = Signals::install().map_err(Exit::Runtime)?;
     let mut address = None;
     if let Some(listener) = listener {
-        let listener = TcpListener::from_std(listener).map_err(Exit::Runtime)?;
+        let handles = runtimes.handles();
+        // Not beside an engine that has its own thread, which may wait for the disk there.
+        let runtime = handles.first().cloned().unwrap_or_else(Handle::current);
+        let listener = {
+            let _context = runtime.enter();
+            TcpListener::from_std(listener).map_err(Exit::Runtime)?
+        };
         address = listener.local_addr().ok();
-        tokio::spawn(listener::accept(
-            Arc::clone(server),
-            listener,
-            runtimes.handles(),
-        ));
+        runtime.spawn(listener::accept(Arc::clone(server), listener, handles));
     }
     // It listens while it recovers: four-letter words tell what it is doing.
     let recovering = {

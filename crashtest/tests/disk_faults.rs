@@ -439,6 +439,33 @@ fn a_second_signal_ends_a_server_whose_disk_hangs() {
     }
 }
 
+/// An engine with a thread of its own waits for the disk alone: reads, new connections and
+/// four-letter words are answered meanwhile.
+#[test]
+fn reads_and_words_go_on_beside_an_engine_that_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, switches) = server(dir.path());
+    let server = server
+        .with_config("ironkeeper.engineHome", "thread")
+        .with_config("ironkeeper.logBackend", "pwrite");
+    let running = server.start_and_wait(WITHIN).unwrap();
+    fill_some(&running, 20);
+    let (mut writer, mut reader) = (connect(&running), connect(&running));
+    switches.begin(faults::WRITES_HANG).unwrap();
+    writer.submit(&requests::create("/hangs", b"", CreateFlags::Persistent));
+    writer.flush().unwrap();
+    for _ in 0..20 {
+        assert_eq!(
+            four_letter(running.address(), "ruok", WITHIN).unwrap(),
+            "imok"
+        );
+        assert_eq!(reader.exists("/hangs", false).unwrap(), None);
+    }
+    switches.end(faults::WRITES_HANG).unwrap();
+    assert_eq!(writer.reply().unwrap().code, ErrorCode::Ok);
+    assert_nodes(&mut reader, 0..20);
+}
+
 /// Nor can it hold up the first one for ever.
 #[test]
 fn a_stop_does_not_wait_for_a_disk_that_hangs() {
