@@ -181,6 +181,10 @@ impl Outlet for Outbound<'_> {
         });
     }
 
+    fn is_connected(&self, conn: ConnId) -> bool {
+        self.conns.get(conn).is_some()
+    }
+
     fn may_see(&self, watcher: WatcherId, permitted: impl FnOnce(&Identities) -> bool) -> bool {
         self.conns
             .watcher(watcher)

@@ -88,6 +88,8 @@ pub trait Outlet {
     );
     /// A watch event frame, which `encode` appends.
     fn event(&mut self, watcher: WatcherId, encode: impl FnOnce(&mut Vec<u8>));
+    /// Whether `conn` is still there. Its place in the watch table may have been given to another one otherwise.
+    fn is_connected(&self, conn: ConnId) -> bool;
     /// Whether the watcher's identities of this moment pass the test.
     fn may_see(&self, watcher: WatcherId, permitted: impl FnOnce(&Identities) -> bool) -> bool;
     /// The handshake succeeded.

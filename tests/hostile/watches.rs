@@ -188,6 +188,50 @@ fn path(n: usize, bytes: usize) -> String {
     path
 }
 
+/// Connections that end while reads with watches wait behind their writes: whoever has their place next is
+/// told of nothing that it did not ask for.
+#[test]
+fn watches_of_a_connection_that_is_gone() {
+    const ROUNDS: usize = 300;
+    for home in ["task", "thread"] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path()).with_config("ironkeeper.engineHome", home);
+        let running = server.start_and_wait(WITHIN).unwrap();
+        let bystander = Bystander::start(&running);
+        let mut writer = connect(&running);
+        writer.create("/watched", b"").unwrap();
+        let mut list = StringListBuf::new();
+        list.push("/watched");
+        let none = StringListBuf::new();
+        let lists = SetWatches {
+            relative_zxid: Zxid(i64::MAX),
+            data: list.as_list(),
+            exist: none.as_list(),
+            child: none.as_list(),
+            persistent: none.as_list(),
+            persistent_recursive: none.as_list(),
+        };
+        for round in 0..ROUNDS {
+            let mut leaving = connect(&running);
+            leaving.submit(&requests::set("/watched", b"mine", -1));
+            if round % 2 == 0 {
+                leaving.submit(&requests::get("/watched", true));
+            } else {
+                leaving.submit(&Request::SetWatches(lists));
+            }
+            leaving.flush().unwrap();
+            drop(leaving);
+            let mut next = connect(&running);
+            writer.set("/watched", b"", -1).unwrap();
+            next.ping().unwrap();
+            assert_eq!(next.take_event(), None, "round {round}");
+        }
+        until_metric(&running, "zk_watch_count", |n| n == 0);
+        bystander.leaves();
+        is_whole(running);
+    }
+}
+
 /// Frames of setWatches that bring as many events as they can hold paths, from a client that reads none of
 /// them: a bound, and the end with its session.
 #[test]

@@ -90,6 +90,9 @@ impl Outlet for Ends {
             zxid: header.zxid.0,
         });
     }
+    fn is_connected(&self, _: ConnId) -> bool {
+        true
+    }
     fn may_see(&self, _: WatcherId, permitted: impl FnOnce(&Identities) -> bool) -> bool {
         permitted(&Identities::NONE)
     }
