@@ -5,7 +5,7 @@
 //!
 //! | field | printed as |
 //! |---|---|
-//! | zxid in headers and Stats | distance from the first zxid of the transcript; 0 and -1 as they are |
+//! | zxid in headers and Stats | distance from the first zxid of the transcript, or of the part of it that it belongs to; 0 and -1 as they are |
 //! | session id, `ephemeralOwner` | number of the session in order of appearance |
 //! | session password | whether it is the one that the session had before |
 //! | `ctime`, `mtime` | whether it is near now and the same wherever the same transaction shows |
@@ -40,6 +40,7 @@ pub(crate) fn normalise(events: &[Event]) -> Normal {
     let mut any_order_from = None;
     for (number, event) in events.iter().enumerate() {
         match &event.what {
+            What::Rebase => normaliser.masks.rebase(),
             What::AnyOrder => any_order_from = Some(lines.len()),
             What::InOrder => {
                 if let Some(from) = any_order_from.take() {
@@ -65,7 +66,9 @@ struct Expected {
 
 /// The memory that masking needs: the same for frames and for what the drivers print.
 pub(crate) struct Masks {
-    base: Option<i64>,
+    /// The first zxid of each part of the transcript.
+    bases: Vec<i64>,
+    part_begins: bool,
     sessions: Vec<i64>,
     passwords: HashMap<i64, Vec<u8>>,
     times: HashMap<i64, i64>,
@@ -78,7 +81,8 @@ impl Masks {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Masks {
-            base: None,
+            bases: Vec::new(),
+            part_begins: true,
             sessions: Vec::new(),
             passwords: HashMap::new(),
             times: HashMap::new(),
@@ -86,17 +90,23 @@ impl Masks {
         }
     }
 
-    /// Counts zxids from the next one on.
+    /// Counts zxids from the next new one on; those before are still told apart.
     pub(crate) fn rebase(&mut self) {
-        self.base = None;
+        self.part_begins = true;
     }
 
     pub(crate) fn zxid(&mut self, zxid: i64) -> String {
         if zxid == 0 || zxid == -1 {
             return format!("z{zxid}");
         }
-        let base = *self.base.get_or_insert(zxid);
-        format!("z{:+}", zxid.wrapping_sub(base))
+        if self.part_begins && self.bases.last().is_none_or(|&last| zxid > last) {
+            self.bases.push(zxid);
+            self.part_begins = false;
+        }
+        let part = self.bases.iter().rposition(|&base| base <= zxid);
+        let part = part.unwrap_or(0);
+        let base = self.bases[part];
+        format!("z{}{:+}", "'".repeat(part), zxid.wrapping_sub(base))
     }
 
     /// A session that a handshake announced.
@@ -186,7 +196,7 @@ impl Normaliser {
             What::Closed => "< closed".to_owned(),
             What::Silence => "< silence until the deadline".to_owned(),
             What::Note(text) => text.clone(),
-            What::AnyOrder | What::InOrder => String::new(),
+            What::AnyOrder | What::InOrder | What::Rebase => String::new(),
         };
         format!("{} {text}", event.connection)
     }

@@ -181,6 +181,14 @@ impl<'s> Script<'s> {
         });
     }
 
+    /// From here on zxids are counted anew, see `What::Rebase`.
+    pub(crate) fn rebase(&self) {
+        self.shared.borrow_mut().events.push(Event {
+            connection: String::new(),
+            what: What::Rebase,
+        });
+    }
+
     /// What `look` reads comes in any order, see `What::AnyOrder`.
     pub(crate) fn any_order(&self, look: impl FnOnce()) {
         let push = |what| {
