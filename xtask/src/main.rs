@@ -152,7 +152,9 @@ fn compare(more: &[String]) -> Result<(), Failure> {
 fn test(more: &[String]) -> Result<(), Failure> {
     let missing = peers::set_up()?;
     peers::report(&missing)?;
-    run(cargo().args(["test", "--workspace"]).args(more))?;
+    run(cargo()
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(more))?;
     // Again at the end, where it is read.
     peers::report(&missing)
 }
