@@ -9,20 +9,21 @@
 //! the next frame is submitted; only then are the committed ones applied and answered, so that the
 //! disk is busy while replies are made.
 
+mod feed;
 mod gate;
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ironkeeper_proto::{OpCode, Zxid};
-use ironkeeper_replica::{Now, Outlet, RecordSink, Replica};
-use ironkeeper_storage::{Appended, Log, Marks, StorageError};
-use tokio::io::unix::AsyncFd;
+use ironkeeper_replica::{Now, Outlet, Replica};
+use ironkeeper_storage::{Log, Marks, StorageError};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
+
+use feed::{Completions, LogFeed};
 
 use crate::connection::Shared;
 use crate::home::Mailboxes;
@@ -105,11 +106,7 @@ impl Engine {
         Self {
             server,
             replica,
-            log: LogFeed {
-                log,
-                waiting: VecDeque::new(),
-                failed: None,
-            },
+            log: LogFeed::new(log),
             snapshots,
             mailboxes,
             conns: Conns::default(),
@@ -511,91 +508,6 @@ pub(crate) async fn run(mut engine: Engine) -> Result<(), EngineError> {
     }
 }
 
-/// The descriptor on which the log announces completions, if its backend has one.
-#[derive(Default)]
-struct Completions {
-    generation: Option<u32>,
-    fd: Option<AsyncFd<OwnedFd>>,
-}
-
-impl Completions {
-    /// Registers the descriptor anew when the log has changed it.
-    fn follow(&mut self, log: &Log) {
-        let generation = Some(log.completion_generation());
-        if self.generation == generation {
-            return;
-        }
-        self.generation = generation;
-        #[expect(
-            deprecated,
-            reason = "sound for a descriptor that this type owns; the other is unsafe"
-        )]
-        let register = |fd| AsyncFd::with_interest(fd, tokio::io::Interest::READABLE);
-        self.fd = log
-            .completion_fd()
-            .and_then(|fd| fd.try_clone_to_owned().ok())
-            .and_then(|fd| register(fd).ok());
-    }
-
-    async fn ready(&self) {
-        match &self.fd {
-            None => std::future::pending().await,
-            Some(fd) => {
-                if let Ok(mut ready) = fd.readable().await {
-                    ready.clear_ready();
-                }
-            }
-        }
-    }
-}
-
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The log as the replica sees it: records that do not fit wait here, in order, for the disk.
-struct LogFeed {
-    log: Log,
-    waiting: VecDeque<(Zxid, Box<[u8]>)>,
-    failed: Option<StorageError>,
-}
-
-impl LogFeed {
-    /// Whether further requests may become records.
-    fn has_room(&self) -> bool {
-        self.waiting.is_empty() && self.failed.is_none()
-    }
-
-    /// Starts a durable write of what was gathered, unless one is under way.
-    fn submit(&mut self, marks: Marks) -> Result<(), EngineError> {
-        if let Some(error) = self.failed.take() {
-            return Err(error.into());
-        }
-        self.log.submit(marks)?;
-        while let Some((zxid, record)) = self.waiting.front() {
-            if self.log.append(*zxid, record)? == Appended::Full {
-                break;
-            }
-            self.waiting.pop_front();
-            if self.waiting.is_empty() {
-                self.log.submit(marks)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl RecordSink for LogFeed {
-    fn append(&mut self, zxid: Zxid, record: &[u8]) {
-        if !self.waiting.is_empty() {
-            self.waiting.push_back((zxid, record.into()));
-            return;
-        }
-        match self.log.append(zxid, record) {
-            Ok(Appended::Staged) => {}
-            Ok(Appended::Full) => self.waiting.push_back((zxid, record.into())),
-            // The step ends at `submit`, before anything after this is acknowledged.
-            Err(error) => self.failed = self.failed.take().or(Some(error)),
-        }
-    }
 }
