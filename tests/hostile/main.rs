@@ -6,6 +6,8 @@ mod bystander;
 mod deaf;
 mod flood;
 mod large;
+mod mutants;
+mod mutation;
 mod paths;
 mod sessions;
 mod trickle;
@@ -37,6 +39,11 @@ const OUTPUT_KIB: u64 = 4 << 10;
 
 /// Beyond this a connection is closed over what waits for it.
 const OUTBOX_KIB: u64 = 64 << 10;
+
+/// Whether the long sizes were asked for.
+fn is_long() -> bool {
+    std::env::var("IRONKEEPER_LONG").as_deref() == Ok("1")
+}
 
 /// A server in `directory`, on a port from below those that the kernel gives to outgoing connections:
 /// none of the many clients here can be in the way of its restart.
@@ -114,6 +121,11 @@ impl Memory {
         std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
         let before_kib = status_kib(pid, "VmRSS:");
         Self { pid, before_kib }
+    }
+
+    /// What it has more than before, at this moment.
+    fn now_kib(&self) -> u64 {
+        status_kib(self.pid, "VmRSS:").saturating_sub(self.before_kib)
     }
 
     /// Fails if the server had more than `bound_kib` above what it had. Returns the most, for messages.
