@@ -88,7 +88,7 @@ fn connections_that_come_and_go() {
 #[test]
 fn a_flood_against_the_limit() {
     const LIMIT: usize = 50;
-    const COMING: usize = 3000;
+    const COMING: usize = 1500;
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path()).with_config("maxCnxns", LIMIT);
     let running = server.start_and_wait(WITHIN).unwrap();

@@ -1,6 +1,6 @@
 //! Clients that mean harm or behave as if they did: each against one real `zk-server` process, with a
 //! bystander that has to be served meanwhile, a bound on the server's memory, and a look afterwards at
-//! whether the server and what it holds are whole.
+//! whether the server and what it holds are whole. The bounds: docs/hostile.md.
 
 mod bystander;
 mod deaf;
