@@ -304,8 +304,7 @@ impl Engine {
                 }
                 Input::Closed { conn, session } => {
                     self.conns.remove(conn);
-                    // Those set by reads that waited behind its writes until now. The next one to have
-                    // its place sets none before the engine has seen it.
+                    // What its reads behind writes have set; its successor has none yet.
                     server.watches.lock().remove_watcher(conn.watcher);
                     if let Some(session) = session {
                         self.replica.detach(session, conn);
