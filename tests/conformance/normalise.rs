@@ -40,7 +40,7 @@ pub(crate) fn normalise(events: &[Event]) -> Normal {
     let mut any_order_from = None;
     for (number, event) in events.iter().enumerate() {
         match &event.what {
-            What::Rebase => normaliser.masks.rebase(),
+            What::Part(zxid) => normaliser.masks.begin_part(*zxid),
             What::AnyOrder => any_order_from = Some(lines.len()),
             What::InOrder => {
                 if let Some(from) = any_order_from.take() {
@@ -68,7 +68,6 @@ struct Expected {
 pub(crate) struct Masks {
     /// The first zxid of each part of the transcript.
     bases: Vec<i64>,
-    part_begins: bool,
     sessions: Vec<i64>,
     passwords: HashMap<i64, Vec<u8>>,
     times: HashMap<i64, i64>,
@@ -82,7 +81,6 @@ impl Masks {
             .unwrap_or_default();
         Masks {
             bases: Vec::new(),
-            part_begins: true,
             sessions: Vec::new(),
             passwords: HashMap::new(),
             times: HashMap::new(),
@@ -90,18 +88,22 @@ impl Masks {
         }
     }
 
-    /// Counts zxids from the next new one on; those before are still told apart.
+    /// Counts zxids from the next one on.
     pub(crate) fn rebase(&mut self) {
-        self.part_begins = true;
+        self.bases.clear();
+    }
+
+    /// Counts zxids from this one on; those before it are counted as they were.
+    fn begin_part(&mut self, zxid: i64) {
+        self.bases.push(zxid);
     }
 
     pub(crate) fn zxid(&mut self, zxid: i64) -> String {
         if zxid == 0 || zxid == -1 {
             return format!("z{zxid}");
         }
-        if self.part_begins && self.bases.last().is_none_or(|&last| zxid > last) {
+        if self.bases.is_empty() {
             self.bases.push(zxid);
-            self.part_begins = false;
         }
         let part = self.bases.iter().rposition(|&base| base <= zxid);
         let part = part.unwrap_or(0);
@@ -196,7 +198,7 @@ impl Normaliser {
             What::Closed => "< closed".to_owned(),
             What::Silence => "< silence until the deadline".to_owned(),
             What::Note(text) => text.clone(),
-            What::AnyOrder | What::InOrder | What::Rebase => String::new(),
+            What::AnyOrder | What::InOrder | What::Part(_) => String::new(),
         };
         format!("{} {text}", event.connection)
     }

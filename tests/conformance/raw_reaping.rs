@@ -37,7 +37,7 @@ fn let_two_end(s: &Script<'_>, name: &str) {
     }
     quiet.call(&ops::bare(crate::ops::code::CLOSE_SESSION));
     // Apache may try twice to end a node, and the second time takes a zxid as well.
-    s.rebase();
+    s.begin_part();
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_container_ends_when_its_last_child_has_gone() {
         a.close();
         // Its child, then itself, and its parent's child.
         b.frames(3);
-        s.rebase();
+        s.begin_part();
         b.call(&ops::exists(&path, false));
         b.call(&create(&child));
         b.call(&ops::get_children2(&s.path(""), false));
@@ -98,7 +98,7 @@ fn a_container_that_was_never_used_ends_where_that_is_limited() {
             a.call(&ops::add_watch(&path, 0));
             a.call(&ops::create_container(&path, CONTAINER));
             a.frames(1);
-            s.rebase();
+            s.begin_part();
             a.call(&ops::exists(&path, false));
         },
     );
@@ -122,7 +122,7 @@ fn a_ttl_node_ends_unless_it_has_children() {
         b.call(&ops::get_children(&s.path(""), true));
         a.call(&ops::delete(&child, -1));
         b.frames(3);
-        s.rebase();
+        s.begin_part();
         b.call(&ops::exists(&path, false));
         // What is there again is another node.
         a.call(&create(&path));
@@ -161,7 +161,7 @@ fn what_ends_by_itself_ends_after_a_restart() {
             b.call(&ops::get_data(path, true));
             b.call(&ops::delete(child, -1));
             b.frames(1);
-            s.rebase();
+            s.begin_part();
         }
         for path in ["/c", "/new", "/t", "/long"] {
             a.call(&ops::exists(path, false));

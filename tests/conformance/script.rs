@@ -181,11 +181,14 @@ impl<'s> Script<'s> {
         });
     }
 
-    /// From here on zxids are counted anew, see `What::Rebase`.
-    pub(crate) fn rebase(&self) {
+    /// From here on zxids are counted anew, see `What::Part`: from that of a transaction which comes
+    /// behind all that the server had begun.
+    pub(crate) fn begin_part(&self) {
+        let mut quiet = self.quiet_session(&Hello::default());
+        let zxid = quiet.call(&ops::bare(code::CLOSE_SESSION)).zxid;
         self.shared.borrow_mut().events.push(Event {
             connection: String::new(),
-            what: What::Rebase,
+            what: What::Part(zxid),
         });
     }
 

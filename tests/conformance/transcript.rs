@@ -36,7 +36,7 @@ pub(crate) enum What {
     /// order one transaction deletes the ephemerals of a session.
     AnyOrder,
     InOrder,
-    /// How many transactions came before is not compared: the server made some by itself, in its
-    /// own time.
-    Rebase,
+    /// How many transactions came before this zxid is not compared: the server made some by itself,
+    /// in its own time.
+    Part(i64),
 }
