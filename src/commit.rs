@@ -11,6 +11,7 @@
 
 mod feed;
 mod gate;
+mod grace;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use feed::{Completions, LogFeed};
+use grace::Grace;
 
 use crate::connection::Shared;
 use crate::home::Mailboxes;
@@ -85,10 +87,8 @@ pub(crate) struct Engine {
     /// way.
     gathered_us: Option<u64>,
     writing_us: VecDeque<u64>,
-    stepped_ms: u64,
     wall_ms: i64,
-    /// No session expires before this: the server itself was the one that stood still.
-    grace_until_ms: u64,
+    grace: Grace,
     /// No word about quotas before this.
     quota_warning_ms: u64,
 }
@@ -102,7 +102,7 @@ impl Engine {
         mailboxes: Mailboxes,
     ) -> Self {
         let durable = replica.last_proposed();
-        let stepped_ms = server.now_ms();
+        let grace = Grace::new(server.options.tick_time_ms, server.now_ms());
         Self {
             server,
             replica,
@@ -116,9 +116,8 @@ impl Engine {
             durable,
             gathered_us: None,
             writing_us: VecDeque::new(),
-            stepped_ms,
             wall_ms: 0,
-            grace_until_ms: 0,
+            grace,
             quota_warning_ms: 0,
         }
     }
@@ -166,7 +165,7 @@ impl Engine {
         let expiry = self
             .replica
             .poll_deadline()
-            .map(|due| due.max(self.grace_until_ms));
+            .map(|due| self.grace.wake_at(due));
         let expiry_in = expiry.map(|due| due.saturating_sub(now.mono_ms));
         let tick_in = self
             .log
@@ -185,16 +184,7 @@ impl Engine {
     /// clients could not be heard, so nobody expires before they had a tick to speak up.
     fn now(&mut self) -> Now {
         let mono_ms = self.server.now_ms();
-        let tick_ms = u64::from(self.server.options.tick_time_ms);
-        let due_ms = self
-            .replica
-            .poll_deadline()
-            .unwrap_or(u64::MAX)
-            .max(self.stepped_ms);
-        if mono_ms.saturating_sub(due_ms) > tick_ms / 2 {
-            self.grace_until_ms = mono_ms + tick_ms;
-        }
-        self.stepped_ms = mono_ms;
+        self.grace.step(mono_ms, self.replica.poll_deadline());
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -338,7 +328,7 @@ impl Engine {
             .replica
             .poll_deadline()
             .is_some_and(|due| due <= now.mono_ms);
-        let held = now.mono_ms < self.grace_until_ms || self.server.phase() != Phase::Serving;
+        let held = self.grace.lasts(now.mono_ms) || self.server.phase() != Phase::Serving;
         if !due || held || !self.log.has_room() {
             return;
         }
