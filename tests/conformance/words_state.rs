@@ -268,12 +268,17 @@ fn a_session_taken_up_again() {
         scene.add(again, "A");
         // The server may need a moment to see that the other connection is gone.
         let deadline = Instant::now() + PATIENCE;
-        let mut lines = Vec::new();
-        while lines.len() != 5 && Instant::now() < deadline {
-            lines = masked(s, "cons", &scene.names);
+        loop {
+            let mut lines = masked(s, "cons", &scene.names);
+            let is_gone_from_cons = lines.len() == 5;
+            let dump = masked(s, "dump", &scene.names);
+            let listed = dump.iter().filter(|line| line.contains("sessionId:"));
+            let is_gone = is_gone_from_cons && listed.count() == 2;
+            if is_gone || Instant::now() > deadline {
+                lines.extend(dump);
+                return lines;
+            }
         }
-        lines.extend(masked(s, "dump", &scene.names));
-        lines
     });
 }
 
