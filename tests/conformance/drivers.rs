@@ -110,7 +110,7 @@ fn compare_drivers(name: &str, deviations: &[Deviation], driver: impl Fn(&str) -
 }
 
 /// Runs a driver to its end, does what it asks for, and returns its masked lines.
-fn run(mut command: Command, server: &mut Server) -> Vec<String> {
+pub(crate) fn run(mut command: Command, server: &mut Server) -> Vec<String> {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -6,6 +6,7 @@ mod common;
 
 mod compare;
 mod drivers;
+mod java_sessions;
 mod jute;
 mod normalise;
 mod ops;

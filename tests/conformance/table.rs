@@ -6,9 +6,15 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 /// The lists, by the letter in front of their lines: the protocol's checklist; the operators', as far
-/// as it is about four-letter words; habits of clients; mistakes that are easily made.
-const LISTS: [(&str, RangeInclusive<u32>); 4] =
-    [("", 1..=105), ("w", 21..=35), ("q", 1..=21), ("m", 1..=18)];
+/// as it is about four-letter words; habits of clients; mistakes that are easily made; and what the
+/// Java client does by itself.
+const LISTS: [(&str, RangeInclusive<u32>); 5] = [
+    ("", 1..=105),
+    ("w", 21..=35),
+    ("q", 1..=21),
+    ("m", 1..=18),
+    ("j", 1..=15),
+];
 
 /// Where tests are: this suite, those of words on a server that does not serve, and those of what
 /// cannot be brought about from outside.

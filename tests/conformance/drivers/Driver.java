@@ -2,10 +2,10 @@ package conformance;
 
 import static conformance.Harness.DEADLINE_S;
 import static conformance.Harness.TIMEOUT_MS;
-import static conformance.Harness.ask;
 import static conformance.Harness.both;
 import static conformance.Harness.bytes;
 import static conformance.Harness.print;
+import static conformance.Harness.restart;
 import static conformance.Harness.section;
 import static conformance.Harness.sorted;
 import static conformance.Harness.sortedText;
@@ -51,7 +51,7 @@ public final class Driver {
         section("chroot", Driver::chroot);
         section("missed changes", Driver::missedChanges);
         section("taken up again", Driver::takenUpAgain);
-        section("restart", Driver::restart);
+        section("restart", Driver::restarted);
         section("expiry", Driver::expiry);
         section("command line", Driver::commandLine);
         System.exit(0);
@@ -88,7 +88,8 @@ public final class Driver {
             CreateMode.PERSISTENT_WITH_TTL, new Stat(), 1000));
         step("create sequential with ttl", () -> zk.create("/a/ttl", bytes(""), open,
             CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL, new Stat(), 1000));
-        for (String path : Arrays.asList("/a", "/a/e", "/a/c", "/a/none", "/", "/zookeeper/quota")) {
+        for (String path : Arrays.asList(
+                "/a", "/a/e", "/a/c", "/a/none", "/", "/zookeeper/quota")) {
             step("exists " + path, () -> zk.exists(path, false));
             step("get data " + path, () -> {
                 Stat stat = new Stat();
@@ -156,7 +157,8 @@ public final class Driver {
             }
         }
         Note note = new Note();
-        AsyncCallback.StringCallback created = (rc, path, x, name) -> note.put("create", rc, path, name);
+        AsyncCallback.StringCallback created =
+            (rc, path, x, name) -> note.put("create", rc, path, name);
         AsyncCallback.Create2Callback created2 =
             (rc, path, x, name, stat) -> note.put("create2", rc, path, name, stat);
         AsyncCallback.StatCallback stated = (rc, path, x, stat) -> note.put("stat", rc, path, stat);
@@ -234,7 +236,8 @@ public final class Driver {
             Op.setData("/m", bytes("2"), -1),
             Op.check("/m", 7),
             Op.delete("/m", -1))));
-        step("nothing of it done", () -> both(zk.getData("/m", false, null), zk.exists("/m", false)));
+        step("nothing of it done",
+            () -> both(zk.getData("/m", false, null), zk.exists("/m", false)));
         step("transaction", () -> zk.transaction()
             .create("/m/t", bytes("t"), open, CreateMode.PERSISTENT)
             .check("/m/t", 0).setData("/m/t", bytes("u"), 0).delete("/m/t", 1).commit());
@@ -505,8 +508,9 @@ public final class Driver {
         first.zk.close();
     }
 
-    private static void restart() throws Exception {
-        Client c = new Client(server);
+    private static void restarted() throws Exception {
+        Proxy wire = new Proxy(server);
+        Client c = new Client(wire.address());
         ZooKeeper zk = c.zk;
         long id = zk.getSessionId();
         Events events = new Events();
@@ -517,7 +521,7 @@ public final class Driver {
         zk.addWatch("/r", events, AddWatchMode.PERSISTENT_RECURSIVE);
         c.barrier();
         c.events.take();
-        ask("restart");
+        restart(wire);
         step("connected again", () -> c.events.until("SyncConnected"));
         step("same session", () -> zk.getSessionId() == id);
         step("ephemeral", () -> zk.exists("/r/e", false));

@@ -29,7 +29,7 @@ import org.apache.zookeeper.data.Stat;
  */
 final class Harness {
     static final int DEADLINE_S = 30;
-    static final int TIMEOUT_MS = 10_000;
+    static final int TIMEOUT_MS = 30_000;
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final PrintStream OUT = System.out;
     private static final BufferedReader IN =
@@ -58,6 +58,11 @@ final class Harness {
         }
     }
 
+    /** A step whose value is whether something holds. */
+    static void check(String name, Callable<Boolean> body) throws IOException {
+        step(name, body::call);
+    }
+
     static Object error(Exception e) {
         Map<String, Object> map = new LinkedHashMap<>();
         if (e instanceof KeeperException) {
@@ -80,10 +85,24 @@ final class Harness {
     }
 
     /** Asks the test for something and waits until it is done. */
-    static void ask(String what) throws IOException {
+    private static void ask(String what) throws IOException {
         OUT.println(JSON.writeValueAsString(Collections.singletonMap("ask", what)));
         OUT.flush();
         IN.readLine();
+    }
+
+    /**
+     * Kills the server under its clients and starts it again. Clients come back when it serves: to
+     * one that knocks earlier, Apache's server now and then gives no answer at all.
+     */
+    static void restart(Proxy... wires) throws IOException {
+        for (Proxy wire : wires) {
+            wire.refuse();
+        }
+        ask("restart");
+        for (Proxy wire : wires) {
+            wire.mend();
+        }
     }
 
     /** A value as JSON has it. */
