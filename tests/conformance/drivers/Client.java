@@ -48,7 +48,10 @@ final class Client {
         }
     }
 
-    /** All that the server had sent before this call has reached the watchers afterwards. */
+    /**
+     * All that the server had sent before this call has reached the watchers afterwards. On a new
+     * connection the watches are set again by then, which they need not be when it is announced.
+     */
     void barrier() throws Exception {
         CountDownLatch latch = new CountDownLatch(1);
         zk.exists("/", false, (rc, path, x, stat) -> latch.countDown(), null);

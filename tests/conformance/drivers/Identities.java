@@ -80,6 +80,8 @@ public final class Identities {
         otherProxy.mend();
         step("mended", () -> bob.events.statesUntil("SyncConnected"));
         step("mended as well", () -> stranger.events.statesUntil("SyncConnected"));
+        bob.barrier();
+        stranger.barrier();
         Watches.change(a.zk, "/protected");
         watches.print("told", bob);
         step("the stranger", () -> seen.upToNow(stranger));
