@@ -1,13 +1,14 @@
 //! Log lines in the layout that Apache's default configuration writes, since that is what log
 //! collectors already parse: `2026-11-21 01:57:44,959 [myid:1] - INFO  [main:server@93] - text`.
-//! Times are UTC.
+//! Times are those of the machine's zone, as Apache's.
 
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
@@ -31,6 +32,7 @@ pub fn start() -> MyId {
         .with_ansi(std::io::stdout().is_terminal() && !no_color)
         .event_format(ApacheLayout {
             my_id: my_id.clone(),
+            zone: local_zone(),
         })
         .init();
     if let Some(problem) = problem {
@@ -68,6 +70,7 @@ impl MyId {
 
 struct ApacheLayout {
     my_id: MyId,
+    zone: TimeZone,
 }
 
 impl<S, N> FormatEvent<S, N> for ApacheLayout
@@ -82,7 +85,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let meta = event.metadata();
-        write_time(&mut writer, SystemTime::now())?;
+        write_time(&mut writer, &Timestamp::now().to_zoned(self.zone.clone()))?;
         match self.my_id.0.load(Ordering::Relaxed) {
             NO_ID => write!(writer, " [myid:] - ")?,
             id => write!(writer, " [myid:{id}] - ")?,
@@ -114,56 +117,32 @@ where
     }
 }
 
-/// `yyyy-MM-dd HH:mm:ss,SSS`.
-fn write_time(out: &mut impl fmt::Write, time: SystemTime) -> fmt::Result {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = since.as_secs();
-    let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let ms = since.subsec_millis();
-    write!(
-        out,
-        "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{ms:03}"
-    )
+/// The zone that `TZ` or the system names; UTC where neither does.
+pub(crate) fn local_zone() -> TimeZone {
+    TimeZone::try_system().unwrap_or(TimeZone::UTC)
 }
 
-/// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Years are
-/// counted from March, so that the leap day comes last: 146097 days are 400 of them.
-pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
-    // 719468 days lie between 0000-03-01 and 1970-01-01.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+/// `yyyy-MM-dd HH:mm:ss,SSS`.
+fn write_time(out: &mut impl fmt::Write, time: &Zoned) -> fmt::Result {
+    let ms = time.millisecond();
+    write!(out, "{},{ms:03}", time.strftime("%Y-%m-%d %H:%M:%S"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn times() {
-        let check = |seconds: u64, ms: u32, expected: &str| {
+        let check = |unix_ms: i64, zone: TimeZone, expected: &str| {
             let mut out = String::new();
-            let time = UNIX_EPOCH + Duration::new(seconds, ms * 1_000_000);
-            write_time(&mut out, time).unwrap();
+            let time = Timestamp::from_millisecond(unix_ms).unwrap();
+            write_time(&mut out, &time.to_zoned(zone)).unwrap();
             assert_eq!(out, expected);
         };
-        check(0, 0, "1970-01-01 00:00:00,000");
-        check(951_782_399, 999, "2000-02-28 23:59:59,999");
-        check(951_782_400, 7, "2000-02-29 00:00:00,007");
-        check(951_868_800, 0, "2000-03-01 00:00:00,000");
-        check(1_709_164_800, 0, "2024-02-29 00:00:00,000");
-        check(1_735_689_599, 0, "2024-12-31 23:59:59,000");
-        check(4_107_542_400, 0, "2100-03-01 00:00:00,000");
+        check(0, TimeZone::UTC, "1970-01-01 00:00:00,000");
+        check(951_782_399_999, TimeZone::UTC, "2000-02-28 23:59:59,999");
+        let kathmandu = TimeZone::posix("NPT-5:45").unwrap();
+        check(951_782_400_007, kathmandu, "2000-02-29 05:45:00,007");
     }
 }

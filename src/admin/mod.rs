@@ -14,9 +14,11 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ironkeeper_replica::ConnId;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tracing::info;
 
-use crate::logging::civil;
+use crate::logging::local_zone;
 use crate::metrics;
 use crate::state::Server;
 
@@ -223,6 +225,7 @@ fn srvr(server: &Server, asker: Option<ConnId>) -> String {
 struct Moment {
     mono_ms: u64,
     wall_ms: u64,
+    zone: TimeZone,
 }
 
 impl Moment {
@@ -233,12 +236,14 @@ impl Moment {
         Self {
             mono_ms: server.now_ms(),
             wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            zone: local_zone(),
         }
     }
 
     /// The date of an instant on the monotonic clock.
     fn date(&self, mono_ms: u64) -> String {
-        java_date((self.wall_ms + mono_ms).saturating_sub(self.mono_ms) / 1000)
+        let unix_ms = (self.wall_ms + mono_ms).saturating_sub(self.mono_ms);
+        java_date(unix_ms, &self.zone)
     }
 }
 
@@ -255,19 +260,14 @@ fn write_buckets(out: &mut String, moment: &Moment, buckets: &BTreeMap<u64, Vec<
     }
 }
 
-/// A date as Java prints one, in UTC: `Sat Nov 21 01:57:24 UTC 2026`.
-fn java_date(unix_seconds: u64) -> String {
-    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    let (year, month, day) = civil(days);
-    // The first day of 1970 was a Thursday.
-    let weekday = WEEKDAYS[usize::try_from(days % 7).unwrap_or(0)];
-    let month = MONTHS[usize::try_from(month - 1).unwrap_or(0)];
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
+/// A date as Java prints one: `Sat Nov 21 01:57:24 UTC 2026`.
+fn java_date(unix_ms: u64, zone: &TimeZone) -> String {
+    let date = i64::try_from(unix_ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or(Timestamp::MAX)
+        .to_zoned(zone.clone());
+    date.strftime("%a %b %d %H:%M:%S %Z %Y").to_string()
 }
 
 /// A number as Java prints a double of at most four decimals: always with a decimal point.
@@ -298,9 +298,15 @@ mod tests {
 
     #[test]
     fn dates_look_like_javas() {
-        assert_eq!(java_date(0), "Thu Jan 01 00:00:00 UTC 1970");
-        assert_eq!(java_date(1_795_226_244), "Sat Nov 21 01:57:24 UTC 2026");
-        assert_eq!(java_date(1_709_164_799), "Wed Feb 28 23:59:59 UTC 2024");
+        let utc = |unix_ms| java_date(unix_ms, &TimeZone::UTC);
+        assert_eq!(utc(0), "Thu Jan 01 00:00:00 UTC 1970");
+        assert_eq!(utc(1_795_226_244_999), "Sat Nov 21 01:57:24 UTC 2026");
+        assert_eq!(utc(1_709_164_799_000), "Wed Feb 28 23:59:59 UTC 2024");
+        assert!(utc(u64::MAX).ends_with("9999"));
+        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone");
+        let local = |unix_ms| java_date(unix_ms, &berlin);
+        assert_eq!(local(1_795_226_244_000), "Sat Nov 21 02:57:24 CET 2026");
+        assert_eq!(local(1_782_864_000_000), "Wed Jul 01 02:00:00 CEST 2026");
     }
 
     #[test]
@@ -308,6 +314,7 @@ mod tests {
         let moment = Moment {
             mono_ms: 500,
             wall_ms: 1_795_226_244_500,
+            zone: TimeZone::UTC,
         };
         let mut buckets: BTreeMap<u64, Vec<String>> = BTreeMap::new();
         let mut out = String::new();

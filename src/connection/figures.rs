@@ -84,7 +84,8 @@ impl Figures {
             last_zxid: AtomicI64::new(0),
             last_response_ms: AtomicU64::new(0),
             last_latency_us: AtomicU64::new(0),
-            latency_min_us: AtomicU64::new(u64::MAX),
+            // As Apache's, which shows no least latency until a reset.
+            latency_min_us: AtomicU64::new(0),
             latency_max_us: AtomicU64::new(0),
             latency_sum_us: AtomicU64::new(0),
             answered: AtomicU64::new(0),
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_answer_and_all_latencies_are_told() {
+    fn the_last_answer_and_latencies_are_told() {
         let figures = Figures::new(5);
         figures.answered(3, 2000, 20_000, asked(7, OpCode::SetData));
         figures.answered(1, 6000, 30_000, asked(-2, OpCode::Ping));
@@ -248,7 +249,11 @@ mod tests {
             reading.latency_avg_ms,
             reading.latency_max_ms,
         ];
-        assert_eq!(latencies, [6, 2, 3, 6]);
+        assert_eq!(latencies, [6, 0, 3, 6]);
+        figures.reset();
+        figures.answered(1, 6000, 40_000, asked(8, OpCode::SetData));
+        figures.answered(1, 4000, 40_000, asked(9, OpCode::SetData));
+        assert_eq!(figures.read().latency_min_ms, 4);
     }
 
     #[test]

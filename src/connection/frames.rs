@@ -226,10 +226,6 @@ impl<'a> Connection<'a> {
                 self.reply(xid, Zxid::ZERO, ErrorCode::Ok, &[]);
             }
             AuthOutcome::Failed => {
-                self.server
-                    .stats
-                    .auth_failed
-                    .fetch_add(1, Ordering::Relaxed);
                 self.reply(xid, Zxid::ZERO, ErrorCode::AuthFailed, &[]);
                 self.finish();
             }

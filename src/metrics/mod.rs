@@ -111,7 +111,8 @@ fn gauges(server: &Server, line: &mut impl FnMut(&str, Value)) {
     line("max_client_response_size", size(&stats.response_size_max));
     line("min_client_response_size", size(&stats.response_size_min));
     line("outstanding_tls_handshake", Value::Integer(0));
-    line("auth_failed_count", (&stats.auth_failed).into());
+    // Of certificates alone, as in Apache.
+    line("auth_failed_count", Value::Integer(0));
     line("non_mtls_remote_conn_count", Value::Integer(0));
     line("non_mtls_local_conn_count", Value::Integer(0));
     if let Some(log) = server.log_stats.get() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::common::{Kind, Settings};
-use crate::compare::{Deviation, compare_lines};
+use crate::compare::compare_lines;
 use crate::ops::{self, OPEN, PERSISTENT};
 use crate::script::{Conn, Hello, Script};
 use crate::servers::{Servers, has_reference};
@@ -133,7 +133,7 @@ fn work(s: &mut Script<'_>) -> Vec<Conn> {
 
 #[test]
 fn every_key_and_what_moves() {
-    compare_words("word_mntr_every_key_and_what_moves", &[], |s| {
+    compare_words("word_mntr_every_key_and_what_moves", |s| {
         let is_apache = s.kind() == Kind::Apache;
         word(s, "srst");
         let conns = work(s);
@@ -201,7 +201,7 @@ fn is_counter(key: &str) -> bool {
 /// The lists of what is left out are true.
 #[test]
 fn what_is_left_out_is_there_to_be_left_out() {
-    compare_words("word_mntr_what_is_left_out", &[], |s| {
+    compare_words("word_mntr_what_is_left_out", |s| {
         let is_apache = s.kind() == Kind::Apache;
         let conns = work(s);
         let values = values(s);
@@ -255,14 +255,7 @@ fn mishaps_and_starts_are_counted() {
     if !has_reference(name) {
         return;
     }
-    // Apache's server counts certificates that it refuses, and nothing else.
-    let refusals = Deviation {
-        number: "auth_failed_count",
-        apache: &["zk_auth_failed_count moved: false"],
-        ironkeeper: &["zk_auth_failed_count moved: true"],
-    };
-    compare_lines(&Servers::start(IMPATIENT), name, &[refusals], |server| {
-        let is_apache = server.kind() == Kind::Apache;
+    compare_lines(&Servers::start(IMPATIENT), name, &[], |server| {
         let mut s = Script::new(server, "mishaps");
         let (mut a, _) = s.session_with("A", &Hello::default());
         for n in 0..5 {
@@ -289,7 +282,8 @@ fn mishaps_and_starts_are_counted() {
             // The first looks may still find the place taken by those above.
             let values = values(&mut s);
             let moved = |key: &&str| count(&values, key) > 0;
-            let is_still = |key: &&str| *key == "zk_auth_failed_count" && is_apache;
+            // A packet of ours: it counts certificates alone.
+            let is_still = |key: &&str| *key == "zk_auth_failed_count";
             if MISHAPS.iter().all(|key| moved(key) || is_still(key)) || Instant::now() > deadline {
                 break MISHAPS
                     .iter()
@@ -303,7 +297,7 @@ fn mishaps_and_starts_are_counted() {
 /// Limits and use of quotas by the first part of the path, hard limits before soft ones.
 #[test]
 fn quotas_by_namespace() {
-    compare_words("word_quotas_by_namespace", &[], |s| {
+    compare_words("word_quotas_by_namespace", |s| {
         let mut a = s.session("A");
         let nodes = [
             ("/q", "four"),

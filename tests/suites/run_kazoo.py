@@ -5,10 +5,38 @@ usage: run_kazoo.py VERDICTS MODULE...
 
 import os
 import sys
+import time
 
 import pytest
 
 SECONDS_MAX = 120
+
+
+def one_after_the_other(test):
+    """A test that starts a reader, then a writer, and expects them in that order at the lock, with nothing to see to
+    it: here a thread has started when it stands in line."""
+
+    def ordered(self):
+        make_thread = self.make_thread
+
+        def make_waiting_thread(target, args):
+            thread = make_thread(target=target, args=args)
+            start = thread.start
+            name, lock, _ = args
+
+            def start_and_line_up():
+                start()
+                deadline = time.monotonic() + SECONDS_MAX
+                while name not in lock.contenders():
+                    assert time.monotonic() < deadline, f"{name} never lined up"
+
+            thread.start = start_and_line_up
+            return thread
+
+        self.make_thread = make_waiting_thread
+        test(self)
+
+    return ordered
 
 
 class Recorder:
@@ -23,6 +51,11 @@ class Recorder:
         name = "::".join([os.path.basename(module), *nodeid.split("::")[1:]])
         before = self.verdicts.get(name, "passed")
         self.verdicts[name] = max(before, verdict, key=self.RANK.get)
+
+    def pytest_collection_modifyitems(self, items):
+        for item in items:
+            if item.name == "test_rw_lock":
+                item.cls.test_rw_lock = one_after_the_other(item.cls.test_rw_lock)
 
     def pytest_runtest_logreport(self, report):
         self.note(report.location[0], report.nodeid, report.outcome)

@@ -68,7 +68,8 @@ impl Image {
         self.core.owners.sessions()
     }
 
-    /// Every session that owns nodes, with its nodes, in no particular order.
+    /// Every session that owns nodes, with its nodes, in no particular order. One whose nodes are gone is still named,
+    /// until it ends or the server does: `dump` lists it, as Apache's does.
     pub fn owners(&self) -> impl Iterator<Item = (SessionId, OwnedNodes<'_>)> {
         self.core
             .owners

@@ -30,6 +30,8 @@ struct Owner {
     /// `None`: no session, only nodes that name it.
     timeout_ms: Option<i32>,
     used: bool,
+    /// It has or had nodes.
+    owned: bool,
     nodes: OwnedList,
 }
 
@@ -84,10 +86,10 @@ impl Owners {
         self.sessions_from(0).map(|(_, session)| session)
     }
 
-    /// Owners that have nodes, and their nodes.
+    /// Owners that have nodes, or once had since the tree was made or loaded, and their nodes.
     pub(crate) fn with_nodes(&self) -> impl Iterator<Item = (SessionId, OwnedList)> {
         self.used()
-            .filter(|owner| owner.nodes.len > 0)
+            .filter(|owner| owner.owned)
             .map(|owner| (SessionId(owner.id), owner.nodes))
     }
 
@@ -214,6 +216,7 @@ impl OwnerIndex {
     ) -> bool {
         let slot = self.slot(owners, owner);
         let owner = owners.slots.at_mut(slot);
+        owner.owned = true;
         arena.own(&mut owner.nodes, id);
         owners.ephemeral_count += 1;
         owners.slots.at(slot).timeout_ms.is_some()
