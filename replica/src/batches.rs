@@ -14,15 +14,21 @@ const SPARE_CHUNKS_MAX: usize = 4;
 /// Where a record lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    chunk: u64,
-    start: usize,
-    end: usize,
+    /// Number of the chunk, which wraps around.
+    chunk: u32,
+    start: u32,
+    end: u32,
+}
+
+/// Chunks are bounded by the records' own bounds, far below 4 GiB.
+fn offset(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a chunk is begun anew long before")
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Batches {
     chunks: VecDeque<Vec<u8>>,
-    first_chunk: u64,
+    first_chunk: u32,
     spare: Vec<Vec<u8>>,
 }
 
@@ -36,7 +42,7 @@ impl Batches {
         {
             self.chunks.push_back(self.spare.pop().unwrap_or_default());
         }
-        let chunk = self.first_chunk + self.chunks.len() as u64 - 1;
+        let chunk = self.first_chunk.wrapping_add(offset(self.chunks.len() - 1));
         let bytes = self
             .chunks
             .back_mut()
@@ -46,8 +52,8 @@ impl Batches {
         (
             Place {
                 chunk,
-                start,
-                end: bytes.len(),
+                start: offset(start),
+                end: offset(bytes.len()),
             },
             result,
         )
@@ -57,23 +63,23 @@ impl Batches {
     pub(crate) fn undo(&mut self, place: Place) {
         if let Some(chunk) = self.chunks.back_mut() {
             debug_assert_eq!(
-                chunk.len(),
+                offset(chunk.len()),
                 place.end,
                 "only the last record can be taken back"
             );
-            chunk.truncate(place.start);
+            chunk.truncate(place.start as usize);
         }
     }
 
     /// The record at `place`, which must not have been released.
     pub(crate) fn record(&self, place: Place) -> &[u8] {
-        let index = usize::try_from(place.chunk - self.first_chunk).expect("a live chunk's index");
-        &self.chunks[index][place.start..place.end]
+        let index = place.chunk.wrapping_sub(self.first_chunk) as usize;
+        &self.chunks[index][place.start as usize..place.end as usize]
     }
 
     /// Releases everything before `place`.
     pub(crate) fn release_before(&mut self, place: Place) {
-        while self.first_chunk < place.chunk {
+        while self.first_chunk != place.chunk && !self.chunks.is_empty() {
             self.release_first();
         }
     }
@@ -94,7 +100,7 @@ impl Batches {
         let Some(mut chunk) = self.chunks.pop_front() else {
             return;
         };
-        self.first_chunk += 1;
+        self.first_chunk = self.first_chunk.wrapping_add(1);
         if self.spare.len() < SPARE_CHUNKS_MAX && chunk.capacity() <= 2 * CHUNK_BYTES {
             chunk.clear();
             self.spare.push(chunk);

@@ -32,6 +32,9 @@ pub(crate) struct AclLists {
     /// Slot n holds id n + 1.
     slots: CowVec<Option<Arc<[u8]>>>,
     used: usize,
+    /// The id of the list that spells out what [`AclId::OPEN`] stands for, while it is in use: the one that nearly
+    /// all nodes have.
+    open: Option<AclId>,
 }
 
 /// The counts, and the way from a list to its id: the writer's part.
@@ -50,7 +53,14 @@ impl AclLists {
         AclLists {
             slots: CowVec::new(),
             used: 0,
+            open: None,
         }
+    }
+
+    /// Whether an ACL lets everyone do everything.
+    #[inline]
+    pub(crate) fn is_open(&self, id: AclId) -> bool {
+        id == AclId::OPEN || Some(id) == self.open
     }
 
     /// The encoded list.
@@ -131,6 +141,9 @@ impl AclIndex {
             }
         };
         lists.used += 1;
+        if list == OPEN_LIST {
+            lists.open = Some(AclId(id));
+        }
         let (hasher, slots) = (&self.hasher, &lists.slots);
         self.ids.insert_unique(hash, id, |&other| {
             hasher.hash_one(slots.at(other as usize - 1).as_deref().unwrap_or_default())
@@ -168,6 +181,7 @@ impl AclIndex {
         }
         *lists.slots.at_mut(id.0 as usize - 1) = None;
         lists.used -= 1;
+        lists.open = lists.open.filter(|&open| open != id);
         self.free.push(id.0);
     }
 
@@ -207,8 +221,15 @@ mod tests {
         assert_eq!(index.acquire(&mut lists, None), AclId::OPEN);
         assert_ne!(index.acquire(&mut lists, Some(OPEN_LIST)), AclId::OPEN);
         assert_eq!(lists.bytes(AclId::OPEN), OPEN_LIST);
-        assert!(!index.acquire_id(AclId(2)));
+        let other = index.acquire(&mut lists, Some(READ_LIST));
+        assert!(lists.is_open(AclId::OPEN) && lists.is_open(AclId(1)) && !lists.is_open(other));
+        assert!(!index.acquire_id(AclId(3)));
         assert!(index.acquire_id(AclId(1)) && index.acquire_id(AclId::OPEN));
+        for _ in 0..2 {
+            index.release(&mut lists, AclId(1));
+        }
+        assert_eq!(index.acquire(&mut lists, Some(b"else")), AclId(1));
+        assert!(!lists.is_open(AclId(1)));
     }
 
     #[test]

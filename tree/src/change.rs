@@ -6,6 +6,7 @@ use crate::digest;
 use crate::node::arena::{NewNode, OwnedList};
 use crate::node::record::make_blob;
 use crate::node::{NodeId, NodeKind};
+use crate::prep::Digests;
 use crate::tree::{Core, Tree, utf16_len};
 use crate::view::NodeRef;
 use ironkeeper_proto::txn::SetDataTxn;
@@ -151,13 +152,10 @@ impl Tree {
     /// Runs a change of a node that is at `path`.
     #[inline]
     fn change<R>(&mut self, id: NodeId, path: &str, change: impl FnOnce(&mut Tree) -> R) -> R {
-        if !digest::counts(path) {
-            return change(self);
-        }
-        let before = self.core.arena.digest(id);
+        let before = self.counted_digest(id, path);
         self.core.sub_digest(before);
         let result = change(self);
-        let after = self.core.arena.digest(id);
+        let after = self.counted_digest(id, path);
         self.core.add_digest(after);
         result
     }
@@ -194,40 +192,51 @@ impl Tree {
         }
     }
 
-    /// Returns the version before.
+    /// Returns the version before. `digests` are what is known of the node's checksums.
     pub(crate) fn set_data(
         &mut self,
         id: NodeId,
         set: &SetDataTxn<'_>,
-        content_crc: u32,
+        digests: Option<Digests>,
         zxid: Zxid,
         time_ms: i64,
     ) -> i32 {
-        let data = set.data;
-        let new_len = data.map_or(0, <[u8]>::len);
-        let (before, old_len) = self.change(id, set.path, |tree| {
-            let (blob, before, old_len, ctime) = {
-                let node = tree.core.arena.node(id);
-                let blob = make_blob(&mut tree.scratch, node.name(), data);
-                let (ctime, _) = node.times(tree.core.arena.side(id));
-                (blob, node.version, node.data_len(), ctime)
-            };
-            tree.core.data_bytes = tree.core.data_bytes - old_len as u64 + new_len as u64;
-            let narrow = {
-                let node = tree.core.arena.node_mut(id);
-                node.blob = Some(blob);
-                node.version = set.version;
-                node.mzxid = zxid.0;
-                node.content_crc = content_crc;
-                node.set_times(ctime, time_ms)
-            };
-            if !narrow {
-                tree.core.arena.set_times(id, ctime, time_ms);
-            }
-            (before, old_len)
+        let (path, data) = (set.path, set.data);
+        let digests = digests.unwrap_or_else(|| Digests {
+            content_crc: digest::content_crc(path, data),
+            before: self.counted_digest(id, path),
         });
-        self.quota_changed(set.path, 0, new_len as i64 - old_len as i64);
-        before
+        let (blob, version, old_len, ctime) = {
+            let node = self.core.arena.node(id);
+            let blob = make_blob(&mut self.scratch, node.name(), data);
+            let (ctime, _) = node.times(self.core.arena.side(id));
+            (blob, node.version, node.data_len(), ctime)
+        };
+        let node = self.core.arena.node_mut(id);
+        node.blob = Some(blob);
+        node.version = set.version;
+        node.mzxid = zxid.0;
+        node.content_crc = digests.content_crc;
+        if !node.set_times(ctime, time_ms) {
+            self.core.arena.set_times(id, ctime, time_ms);
+        }
+        let new_len = data.map_or(0, <[u8]>::len);
+        self.core.data_bytes = self.core.data_bytes - old_len as u64 + new_len as u64;
+        self.core.sub_digest(digests.before);
+        let after = self.counted_digest(id, path);
+        self.core.add_digest(after);
+        self.quota_changed(path, 0, new_len as i64 - old_len as i64);
+        version
+    }
+
+    /// A node's part of the tree digest, 0 if it has none.
+    #[inline]
+    fn counted_digest(&self, id: NodeId, path: &str) -> u32 {
+        if digest::counts(path) {
+            self.core.arena.digest(id)
+        } else {
+            0
+        }
     }
 
     pub(crate) fn set_aversion(&mut self, id: NodeId, path: &str, aversion: i32) -> i32 {

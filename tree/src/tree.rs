@@ -74,12 +74,11 @@ pub(crate) fn utf16_len(text: &str) -> u64 {
 
 impl Core {
     pub(crate) fn acl(&self, id: AclId) -> AclList<'_> {
-        let bytes = self.acls.bytes(id);
-        if bytes == AclList::OPEN.as_bytes() {
+        if self.acls.is_open(id) {
             return AclList::OPEN;
         }
         // Every list was an AclList when it came in.
-        AclList::from_bytes(bytes).unwrap_or(AclList::EMPTY)
+        AclList::from_bytes(self.acls.bytes(id)).unwrap_or(AclList::EMPTY)
     }
 
     pub(crate) fn counters(&self) -> Counters {

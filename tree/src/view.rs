@@ -77,6 +77,12 @@ impl<'a> NodeRef<'a> {
         self.core.acl(self.record().acl)
     }
 
+    /// Whether its ACL lets everyone do everything, as nearly all do.
+    #[inline]
+    pub fn is_open(self) -> bool {
+        self.core.acls.is_open(self.record().acl)
+    }
+
     /// Its ACL's number: equal numbers in one tree at one time are equal lists.
     pub fn acl_id(self) -> AclId {
         self.record().acl

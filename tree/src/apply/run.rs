@@ -1,9 +1,8 @@
 //! The operations, one function each.
 
 use super::{Anomaly, Effects, OpResult, SessionChange};
-use crate::digest;
 use crate::node::{CONTAINER_OWNER, NodeId, NodeKind, ttl_owner};
-use crate::prep::Foreseen;
+use crate::prep::{Digests, Foreseen};
 use crate::tree::Tree;
 use crate::view::NodeRef;
 use ironkeeper_proto::{
@@ -135,8 +134,8 @@ impl<'t, E: Effects> Run<'t, E> {
             let name = set.path.rsplit('/').next().unwrap_or_default();
             self.tree.core.arena.node(foreseen.node).name() == name.as_bytes()
         });
-        let done = if let Some(Foreseen { node, content_crc }) = believed {
-            self.set_data(node, set, content_crc, true)
+        let done = if let Some(Foreseen { node, digests }) = believed {
+            self.set_data(node, set, digests, true)
         } else {
             match self.tree.lookup(set.path) {
                 Some(id) => self.set_data(id, set, None, true),
@@ -264,13 +263,12 @@ impl<'t, E: Effects> Run<'t, E> {
         &mut self,
         id: NodeId,
         set: &txn::SetDataTxn<'_>,
-        content_crc: Option<u32>,
+        digests: Option<Digests>,
         counted: bool,
     ) -> Done {
         let Context { zxid, time_ms, .. } = self.context;
         let path = set.path;
-        let content_crc = content_crc.unwrap_or_else(|| digest::content_crc(path, set.data));
-        let before = self.tree.set_data(id, set, content_crc, zxid, time_ms);
+        let before = self.tree.set_data(id, set, digests, zxid, time_ms);
         if counted && !follows(before, set.version) {
             self.surprise(Anomaly::VersionSkipped);
         }

@@ -4,7 +4,7 @@ use ironkeeper_proto::{
     ErrorCode, OpCode, PathVersion, Perms, SetAcl, SetData, Writer, path, txn::HEADER_BYTES,
 };
 
-use super::{Foreseen, Prep, RequestContext, check_acl, check_quota, expand};
+use super::{Digests, Foreseen, Prep, RequestContext, check_acl, check_quota, expand};
 use crate::digest;
 use crate::{NodeKind, Tree};
 
@@ -128,9 +128,13 @@ impl Prep {
         if self.options.digest {
             node.content_crc = digest::content_crc(path, request.data);
         }
+        let digests = Digests {
+            content_crc: node.content_crc,
+            before: node.digest,
+        };
         self.foreseen = node.id.map(|id| Foreseen {
             node: id,
-            content_crc: self.options.digest.then_some(node.content_crc),
+            digests: self.options.digest.then_some(digests),
         });
         self.update(path, key, context.zxid, node);
         Ok(())

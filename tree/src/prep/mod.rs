@@ -120,7 +120,16 @@ pub struct Prepared {
 pub struct Foreseen {
     /// Where the node is.
     pub node: NodeId,
-    pub(crate) content_crc: Option<u32>,
+    pub(crate) digests: Option<Digests>,
+}
+
+/// The checksums of a node that is given other data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digests {
+    /// Over its path and the new data.
+    pub(crate) content_crc: u32,
+    /// Its part of the tree digest until then; 0 if it has none.
+    pub(crate) before: u32,
 }
 
 /// Validates write requests. One for a leader or a standalone server, for as long as it is one.

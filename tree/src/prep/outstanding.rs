@@ -15,7 +15,7 @@ use hashbrown::HashTable;
 use ironkeeper_proto::{AclList, StatPersisted, Zxid};
 
 use crate::digest;
-use crate::{AclId, NodeId, NodeKind, NodeRef, Tree};
+use crate::{NodeId, NodeKind, NodeRef, Tree};
 
 /// A path string above this is not kept in a free slot.
 const PATH_CAPACITY_KEPT: usize = 512;
@@ -67,7 +67,7 @@ impl State {
             },
             stat,
             kind: node.kind(),
-            acl: if node.acl_id() == AclId::OPEN {
+            acl: if node.is_open() {
                 NodeAcl::Open
             } else {
                 NodeAcl::InTree

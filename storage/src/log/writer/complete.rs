@@ -122,10 +122,9 @@ impl Log {
             self.durable_sequence = header.sequence;
             let bytes = u64::from(header.body_stored);
             if header.kind == kind::DATA {
-                self.stats
-                    .queued_records
-                    .fetch_sub(u64::from(header.records), Ordering::Relaxed);
-                self.stats.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                self.queued.records -= u64::from(header.records);
+                self.queued.bytes -= bytes;
+                self.publish_queued();
             }
             // A FLOOR needs nobody to vouch for it: losing it loses nothing.
             self.floor_since = (header.kind != kind::FLOOR).then_some(done);

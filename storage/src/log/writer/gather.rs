@@ -1,7 +1,5 @@
 //! Records into the frame that is being gathered: copied once, nothing allocated.
 
-use std::sync::atomic::Ordering;
-
 use ironkeeper_proto::Zxid;
 
 use super::{Log, STAGE_BODY};
@@ -87,10 +85,8 @@ impl Log {
         gather.last = zxid;
         gather.zxid = zxid;
         self.appended = zxid;
-        self.stats.queued_records.fetch_add(1, Ordering::Relaxed);
-        self.stats
-            .queued_bytes
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+        self.queued.records += 1;
+        self.queued.bytes += bytes as u64;
         Ok(Appended::Staged)
     }
 

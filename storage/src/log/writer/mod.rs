@@ -17,6 +17,7 @@ mod submit;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ironkeeper_proto::Zxid;
@@ -104,6 +105,7 @@ pub struct Log {
     pool: Vec<AlignedBuf>,
     in_flight: VecDeque<InFlight>,
     released: VecDeque<Durable>,
+    queued: Queued,
     /// Of the last frame submitted.
     sequence: u64,
     link: Link,
@@ -121,6 +123,14 @@ pub struct Log {
     /// While the log can write, nobody else may open the directory. Last, so that the queue and the
     /// maintainer are gone before.
     _locks: Arc<Vec<Box<dyn LockGuard>>>,
+}
+
+/// What was appended and is not durable yet: counted here, and published a frame at a time, since an
+/// atomic addition costs as much as copying a record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Queued {
+    records: u64,
+    bytes: u64,
 }
 
 struct WakerBox(Waker);
@@ -181,6 +191,7 @@ impl Log {
             pool,
             in_flight: VecDeque::new(),
             released: VecDeque::new(),
+            queued: Queued::default(),
             sequence,
             link,
             submitted: zxid,
@@ -207,7 +218,15 @@ impl Log {
     pub fn submit(&mut self, marks: Marks) -> Result<bool> {
         self.check()?;
         self.marks = marks;
-        self.pump()
+        let started = self.pump();
+        self.publish_queued();
+        started
+    }
+
+    fn publish_queued(&self) {
+        let Queued { records, bytes } = self.queued;
+        self.stats.queued_records.store(records, Ordering::Relaxed);
+        self.stats.queued_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// One frame that became durable, in order; never blocks. Call until `None` whenever the
