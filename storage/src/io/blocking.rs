@@ -1,260 +1,23 @@
-//! Files of the operating system, and queues that complete by blocking calls.
+//! Queues that complete by blocking calls.
 //!
 //! `pwrite` on a file opened `O_DIRECT|O_DSYNC` is one durable write in one call. Where the file
 //! system refuses `O_DIRECT` (tmpfs, some network file systems), and on systems other than Linux,
 //! the file is buffered and durability is a sync behind the write.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::{
-    Access, Action, Caching, Completion, Disk, Entry, File, LockError, LockGuard, Operation, Queue,
-    QueueKind, Waker, moved_nothing, short_write,
+    Action, AlignedBuf, Completion, File, Operation, Queue, QueueKind, Waker, moved_nothing,
+    short_write,
 };
-
-/// The machine's own files.
-#[derive(Debug)]
-pub struct OsDisk {
-    started: Instant,
-}
-
-impl Default for OsDisk {
-    fn default() -> OsDisk {
-        OsDisk {
-            started: Instant::now(),
-        }
-    }
-}
-
-impl OsDisk {
-    /// The machine's own files.
-    #[must_use]
-    pub fn new() -> OsDisk {
-        OsDisk::default()
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn direct_flags(durable: bool) -> i32 {
-    use rustix::fs::OFlags;
-    let flags = if durable {
-        OFlags::DIRECT | OFlags::DSYNC
-    } else {
-        OFlags::DIRECT
-    };
-    flags.bits().cast_signed()
-}
-
-impl Disk for OsDisk {
-    fn open(&self, path: &Path, access: Access, caching: Caching) -> io::Result<Arc<dyn File>> {
-        let options = || {
-            let mut options = fs::OpenOptions::new();
-            options.read(true).write(access != Access::Read).mode(0o600);
-            options
-        };
-        if access == Access::Create {
-            // Created apart from the open below, so that a refusal of O_DIRECT leaves no doubt
-            // about whether the file was there before.
-            options().create_new(true).open(path)?;
-        }
-        #[cfg(target_os = "linux")]
-        if caching != Caching::Buffered {
-            let durable = caching == Caching::DirectDurable;
-            match options().custom_flags(direct_flags(durable)).open(path) {
-                Ok(file) => {
-                    return Ok(Arc::new(OsFile {
-                        file,
-                        direct: true,
-                        durable,
-                    }));
-                }
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let file = options().open(path)?;
-        Ok(Arc::new(OsFile {
-            file,
-            direct: false,
-            durable: false,
-        }))
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
-            // A file may vanish between the listing and the look at it (a spare taken into use).
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            let is_dir = metadata.is_dir();
-            entries.push(Entry {
-                name,
-                bytes: if is_dir { 0 } else { metadata.len() },
-                is_dir,
-            });
-        }
-        entries.sort();
-        Ok(entries)
-    }
-
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::File::open(dir)?.sync_all()
-    }
-
-    fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockError> {
-        use rustix::fs::{FlockOperation, flock};
-        use std::io::{Read, Write};
-        let mut file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(LockError::Io)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut text = String::new();
-                // The holder is a courtesy to the reader of the message; without it, no harm.
-                let _ = file.read_to_string(&mut text);
-                return Err(LockError::Held(text.trim().parse().ok()));
-            }
-            Err(error) => return Err(LockError::Io(error.into())),
-        }
-        let write_pid = |mut file: &fs::File| -> io::Result<()> {
-            file.set_len(0)?;
-            writeln!(file, "{}", std::process::id())
-        };
-        match write_pid(&file) {
-            Ok(()) => Ok(Box::new(OsLock { _file: file })),
-            Err(error) => Err(LockError::Io(error)),
-        }
-    }
-
-    fn queue(&self, kind: QueueKind, wake: Waker) -> io::Result<Box<dyn Queue>> {
-        match kind {
-            QueueKind::Inline => Ok(inline_queue()),
-            QueueKind::Thread => thread_queue(wake),
-            #[cfg(target_os = "linux")]
-            QueueKind::Uring => Ok(Box::new(super::uring::UringQueue::new(32)?)),
-            #[cfg(not(target_os = "linux"))]
-            QueueKind::Uring => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
-        let mut filled = 0;
-        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())?;
-        }
-        Ok(())
-    }
-
-    fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-}
-
-/// Dropping the file ends the lock.
-#[derive(Debug)]
-struct OsLock {
-    _file: fs::File,
-}
-
-impl LockGuard for OsLock {}
-
-#[derive(Debug)]
-struct OsFile {
-    file: fs::File,
-    direct: bool,
-    durable: bool,
-}
-
-impl File for OsFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0usize;
-        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.file.read_at(rest, offset + done as u64) {
-                Ok(0) => break,
-                // A direct read that ends inside a block has met the end of the file.
-                Ok(count) if self.direct && !count.is_multiple_of(512) => return Ok(done + count),
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.file.write_at(bytes, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.file.sync_all()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
-    }
-
-    fn drop_cache(&self) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        if !self.direct {
-            // Dirty pages cannot be dropped. This is the one sync outside the log's own rule: it is
-            // made before anything was read or acknowledged, and a failure is reported.
-            self.file.sync_data()?;
-            rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?;
-        }
-        Ok(())
-    }
-
-    fn is_direct(&self) -> bool {
-        self.direct
-    }
-
-    fn is_write_durable(&self) -> bool {
-        self.durable
-    }
-
-    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
-    }
-}
 
 /// Carries out one operation by blocking calls.
 fn perform(operation: Operation) -> Completion {
@@ -299,37 +62,114 @@ fn perform_write(
     Ok(count)
 }
 
-/// A queue whose `submit` does the work.
+/// Up to so many bytes a durable write is made by the caller. While it waits, what is asked for meanwhile gathers and
+/// shares the next write; with more there is enough to do beside a write that takes longer.
+pub(crate) const INLINE_BYTES_MAX: usize = 4 << 10;
+
+/// A queue whose `submit` does the work, but for durable writes of more than 4 KiB: those go to a thread, started for
+/// the first of them, which calls `wake`.
 #[must_use]
-pub fn inline_queue() -> Box<dyn Queue> {
-    Box::new(InlineQueue::default())
+pub fn inline_queue(wake: Waker) -> Box<dyn Queue> {
+    Box::new(InlineQueue {
+        done: VecDeque::new(),
+        large: Large::Thread(wake),
+    })
 }
 
-#[derive(Debug, Default)]
+/// As [`inline_queue`], but `large` takes what the caller does not do, and its kind is the kind of the whole.
+#[must_use]
+pub(crate) fn inline_beside(large: Box<dyn Queue>) -> Box<dyn Queue> {
+    Box::new(InlineQueue {
+        done: VecDeque::new(),
+        large: Large::Queue(large),
+    })
+}
+
+#[derive(Debug)]
 struct InlineQueue {
     done: VecDeque<Completion>,
+    large: Large,
+}
+
+/// Who makes large writes.
+enum Large {
+    /// A thread that calls this, and nobody needed yet.
+    Thread(Waker),
+    Queue(Box<dyn Queue>),
+}
+
+impl fmt::Debug for Large {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Large::Thread(_) => f.write_str("Thread"),
+            Large::Queue(queue) => queue.fmt(f),
+        }
+    }
+}
+
+impl InlineQueue {
+    fn large(&self) -> Option<&dyn Queue> {
+        match &self.large {
+            Large::Thread(_) => None,
+            Large::Queue(queue) => Some(&**queue),
+        }
+    }
+
+    fn large_mut(&mut self) -> Option<&mut Box<dyn Queue>> {
+        match &mut self.large {
+            Large::Thread(_) => None,
+            Large::Queue(queue) => Some(queue),
+        }
+    }
 }
 
 impl Queue for InlineQueue {
     fn submit(&mut self, operation: Operation) -> Result<(), (Operation, io::Error)> {
+        if matches!(operation.action, Action::Write { len, sync: true } if len > INLINE_BYTES_MAX) {
+            // Without a thread it takes the caller's time, and no more.
+            if let Large::Thread(wake) = &self.large
+                && let Ok(queue) = thread_queue(Arc::clone(wake))
+            {
+                self.large = Large::Queue(queue);
+            }
+            if let Some(large) = self.large_mut() {
+                return large.submit(operation);
+            }
+        }
         self.done.push_back(perform(operation));
         Ok(())
     }
 
     fn poll(&mut self) -> Option<Completion> {
-        self.done.pop_front()
+        let done = self.done.pop_front();
+        done.or_else(|| self.large_mut()?.poll())
     }
 
     fn wait(&mut self) -> Option<Completion> {
-        self.done.pop_front()
+        let done = self.done.pop_front();
+        done.or_else(|| self.large_mut()?.wait())
     }
 
     fn in_flight(&self) -> usize {
-        self.done.len()
+        self.done.len() + self.large().map_or(0, Queue::in_flight)
     }
 
     fn kind(&self) -> QueueKind {
-        QueueKind::Inline
+        match self.large().map(Queue::kind) {
+            Some(QueueKind::Uring) => QueueKind::Uring,
+            _ => QueueKind::Inline,
+        }
+    }
+
+    fn register(&mut self, bufs: &mut [AlignedBuf]) {
+        if let Some(large) = self.large_mut() {
+            large.register(bufs);
+        }
+    }
+
+    #[cfg(unix)]
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.large()?.fd()
     }
 }
 
@@ -447,5 +287,60 @@ impl Drop for ThreadQueue {
             // not panic, so there is nothing to pass on.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Access, Caching, Disk, OsDisk};
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn large_writes_leave_the_caller_and_all_arrive() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = OsDisk::new()
+            .open(&path, Access::Create, Caching::Buffered)
+            .unwrap();
+        let woken = Arc::new(AtomicU32::new(0));
+        let waker = Arc::clone(&woken);
+        let mut queue = inline_queue(Arc::new(move || {
+            waker.fetch_add(1, Ordering::Relaxed);
+        }));
+        let mut write = |token: u64, len: usize, sync: bool| {
+            let mut buf = AlignedBuf::zeroed(len);
+            buf.fill(u8::try_from(token).unwrap());
+            let operation = Operation {
+                token,
+                file: Arc::clone(&file),
+                offset: (token - 1) * 2 * INLINE_BYTES_MAX as u64,
+                action: Action::Write { len, sync },
+                buf,
+            };
+            queue.submit(operation).unwrap();
+        };
+        write(1, INLINE_BYTES_MAX, true);
+        write(2, 2 * INLINE_BYTES_MAX, false);
+        assert_eq!(woken.load(Ordering::Relaxed), 0, "done by the caller");
+        write(3, INLINE_BYTES_MAX + 4096, true);
+        assert_eq!(queue.in_flight(), 3);
+        let mut tokens: Vec<u64> = std::iter::from_fn(|| queue.wait())
+            .map(|completion| {
+                completion.result.unwrap();
+                completion.token
+            })
+            .collect();
+        tokens.sort_unstable();
+        assert_eq!((tokens, queue.in_flight()), (vec![1, 2, 3], 0));
+        drop(queue);
+        assert_eq!(woken.load(Ordering::Relaxed), 1, "done by the thread");
+        let bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 1;
+        assert_eq!(
+            (bytes[0], bytes[2 * INLINE_BYTES_MAX], bytes[last]),
+            (1, 2, 3)
+        );
+        assert_eq!(bytes.len(), 5 * INLINE_BYTES_MAX + 4096);
     }
 }

@@ -14,6 +14,7 @@
 mod blocking;
 mod buffer;
 mod map;
+mod os;
 mod sim;
 #[cfg(target_os = "linux")]
 mod uring;
@@ -25,9 +26,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use blocking::{OsDisk, inline_queue, thread_queue};
+pub(crate) use blocking::{INLINE_BYTES_MAX, inline_beside};
+pub use blocking::{inline_queue, thread_queue};
 pub use buffer::{ALIGNMENT, AlignedBuf};
 pub use map::SealedMap;
+pub use os::OsDisk;
 pub use sim::{Fault, FaultKind, FaultOp, SimDisk};
 
 /// Called whenever a queue that completes elsewhere has something for [`Queue::poll`]. Called from
@@ -123,7 +126,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// `Unsupported` if this disk or this machine has no such queue.
     fn queue(&self, kind: QueueKind, wake: Waker) -> io::Result<Box<dyn Queue>> {
         match kind {
-            QueueKind::Inline => Ok(inline_queue()),
+            QueueKind::Inline => Ok(inline_queue(wake)),
             QueueKind::Thread => thread_queue(wake),
             QueueKind::Uring => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -216,7 +219,7 @@ pub trait File: Any + Send + Sync + fmt::Debug {
 /// Which machinery completes operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {
-    /// The submitting call does the work; completions are ready at once.
+    /// The submitting call does the work, so that completions are ready at once; large durable writes go to a thread.
     Inline,
     /// A thread of its own does the work and calls the waker.
     Thread,

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Result, StorageError};
-use crate::io::{Action, AlignedBuf, Disk, File, Operation, Queue, QueueKind, Waker};
+use crate::io::{
+    Action, AlignedBuf, Disk, File, INLINE_BYTES_MAX, Operation, Queue, QueueKind, Waker,
+    inline_beside,
+};
 use crate::log::format::BLOCK_BYTES;
 use crate::options::{Backend, StoreOptions};
 
@@ -21,12 +24,12 @@ const SAMPLE_BUDGET: Duration = Duration::from_micros(1500);
 const INLINE_MAX: Duration = Duration::from_micros(500);
 /// A write this slow on a device whose median is under [`INLINE_MAX`] is a stall of the machinery.
 const STALL: Duration = Duration::from_millis(3);
-/// So many stalls among [`STALL_WINDOW`] writes end the use of io_uring. Fewer are the file system's own: while it
-/// commits its journal, as behind every sync of a snapshot, a write waits by any road.
-const STALLS_MAX: u32 = 8;
+/// So many stalls among [`STALL_WINDOW`] writes end the use of io_uring. Fewer are the file system's own, while it
+/// commits its journal, or come from an engine too busy to take a completion.
+const STALLS_MAX: u32 = 16;
 const STALL_WINDOW: u32 = 256;
-/// So many writes in a row over [`SLOW_INLINE`] move inline writes to a thread.
-const SLOW_INLINE_RUN: u32 = 16;
+/// So many inline writes in a row over [`SLOW_INLINE`] move all writes to a thread.
+const SLOW_INLINE_RUN: u32 = 256;
 const SLOW_INLINE: Duration = Duration::from_millis(1);
 
 /// Watches write latencies and says when to change the machinery.
@@ -35,6 +38,8 @@ pub(crate) struct Watch {
     backend: Backend,
     /// Median of `pwrite` at start, where measured.
     pwrite: Option<Duration>,
+    /// Small writes are made by the caller.
+    small_inline: bool,
     writes: u32,
     stalls: u32,
     slow_run: u32,
@@ -56,12 +61,16 @@ pub(crate) fn choose(
     blank: Option<u64>,
     wake: &Waker,
 ) -> Result<Chosen> {
-    let watch = |pwrite| Watch {
-        backend: options.backend,
-        pwrite,
-        writes: 0,
-        stalls: 0,
-        slow_run: 0,
+    let chosen = |queue, pwrite, small_inline| Chosen {
+        queue,
+        watch: Watch {
+            backend: options.backend,
+            pwrite,
+            small_inline,
+            writes: 0,
+            stalls: 0,
+            slow_run: 0,
+        },
     };
     let failed = |error: io::Error| StorageError::Io {
         what: "write the test block of the log in",
@@ -74,10 +83,7 @@ pub(crate) fn choose(
         tracing::warn!(
             "forceSync=no: log writes are complete before they are durable; a power cut loses acknowledged writes"
         );
-        return Ok(Chosen {
-            queue: open(QueueKind::Inline)?,
-            watch: watch(None),
-        });
+        return Ok(chosen(open(QueueKind::Inline)?, None, true));
     }
     if options.backend == Backend::IoUring {
         let queue = uring(disk, file, wake).map_err(|error| StorageError::Option {
@@ -85,19 +91,13 @@ pub(crate) fn choose(
             why: format!("io_uring was asked for and cannot be used ({error}); use auto or pwrite"),
         })?;
         tracing::info!(backend = %QueueKind::Uring, "log writes: as the option says");
-        return Ok(Chosen {
-            queue,
-            watch: watch(None),
-        });
+        return Ok(chosen(queue, None, false));
     }
     // Without a blank block to measure on: a thread, which is right on any device until the next
     // start.
     let Some(offset) = blank else {
         tracing::info!(backend = %QueueKind::Thread, "log writes: the segment is full, so nothing could be measured");
-        return Ok(Chosen {
-            queue: open(QueueKind::Thread)?,
-            watch: watch(None),
-        });
+        return Ok(chosen(open(QueueKind::Thread)?, None, false));
     };
     let mut inline = open(QueueKind::Inline)?;
     let pwrite = median(disk, &mut *inline, file, offset).map_err(failed)?;
@@ -108,10 +108,7 @@ pub(crate) fn choose(
             QueueKind::Thread
         };
         tracing::info!(backend = %kind, direct = file.is_direct(), pwrite_us = pwrite.as_micros(), "log writes: {why}");
-        Ok(Chosen {
-            queue: open(kind)?,
-            watch: watch(Some(pwrite)),
-        })
+        Ok(chosen(open(kind)?, Some(pwrite), kind == QueueKind::Inline))
     };
     if options.backend != Backend::Auto {
         return blocking("as the option says");
@@ -129,7 +126,7 @@ pub(crate) fn choose(
         Ok(median) => median,
         Err(error) => return blocking(&format!("io_uring cannot write here ({error})")),
     };
-    // io_uring may lose a tenth: it saves CPU, and the thread that a slow device would need.
+    // io_uring may lose a tenth: it saves the thread that large writes and a slow device would need.
     if ring_median > pwrite.mul_f32(1.1) {
         return blocking(&format!(
             "measured, io_uring takes {} us",
@@ -142,10 +139,13 @@ pub(crate) fn choose(
         uring_us = ring_median.as_micros(),
         "log writes: measured"
     );
-    Ok(Chosen {
-        queue: ring,
-        watch: watch(Some(pwrite)),
-    })
+    let small_inline = pwrite <= INLINE_MAX;
+    let queue = if small_inline {
+        inline_beside(ring)
+    } else {
+        ring
+    };
+    Ok(chosen(queue, Some(pwrite), small_inline))
 }
 
 /// An io_uring queue that has shown that it can write this file.
@@ -199,56 +199,67 @@ fn median(
 }
 
 impl Watch {
-    /// Notes the latency of one write; the machinery to change to, and why, if it is time.
+    /// Notes the latency of a write of `bytes`; the machinery to change to, and why, if it is time.
     pub(crate) fn note(
         &mut self,
         kind: QueueKind,
+        bytes: usize,
         latency: Duration,
         median: impl FnOnce() -> Duration,
     ) -> Option<(QueueKind, String)> {
+        let is_inline = self.small_inline && bytes <= INLINE_BYTES_MAX;
         match (self.backend, kind) {
-            (Backend::Auto, QueueKind::Uring) => {
-                self.writes += 1;
-                if self.writes >= STALL_WINDOW {
-                    (self.writes, self.stalls) = (0, 0);
-                }
-                if latency < STALL {
-                    return None;
-                }
-                // From the first write on every one may stall: then the running median is itself a
-                // stall, and what was measured at start tells what the device can do.
-                let usual = self.pwrite.unwrap_or_else(median);
-                if usual > INLINE_MAX {
-                    return None;
-                }
-                self.stalls += 1;
-                (self.stalls >= STALLS_MAX).then(|| {
-                    let why = format!(
-                        "{} of the last {} writes took over {} ms where {} us is usual",
-                        self.stalls,
-                        self.writes,
-                        STALL.as_millis(),
-                        usual.as_micros()
-                    );
-                    (QueueKind::Inline, why)
-                })
-            }
-            (Backend::Auto | Backend::Pwrite | Backend::Buffered, QueueKind::Inline) => {
-                self.slow_run = if latency > SLOW_INLINE {
-                    self.slow_run + 1
-                } else {
-                    0
-                };
-                (self.slow_run >= SLOW_INLINE_RUN).then(|| {
-                    let why = format!(
-                        "{SLOW_INLINE_RUN} writes in a row took over {} ms",
-                        SLOW_INLINE.as_millis()
-                    );
-                    (QueueKind::Thread, why)
-                })
-            }
+            (_, QueueKind::Thread) => None,
+            _ if is_inline => self.note_inline(latency),
+            (Backend::Auto, QueueKind::Uring) => self.note_uring(latency, median),
             _ => None,
         }
+    }
+
+    fn note_inline(&mut self, latency: Duration) -> Option<(QueueKind, String)> {
+        self.slow_run = if latency > SLOW_INLINE {
+            self.slow_run + 1
+        } else {
+            0
+        };
+        (self.slow_run >= SLOW_INLINE_RUN).then(|| {
+            let why = format!(
+                "{SLOW_INLINE_RUN} writes in a row took over {} ms",
+                SLOW_INLINE.as_millis()
+            );
+            (QueueKind::Thread, why)
+        })
+    }
+
+    fn note_uring(
+        &mut self,
+        latency: Duration,
+        median: impl FnOnce() -> Duration,
+    ) -> Option<(QueueKind, String)> {
+        self.writes += 1;
+        if self.writes >= STALL_WINDOW {
+            (self.writes, self.stalls) = (0, 0);
+        }
+        if latency < STALL {
+            return None;
+        }
+        // From the first write on every one may stall: then the running median is itself a
+        // stall, and what was measured at start tells what the device can do.
+        let usual = self.pwrite.unwrap_or_else(median);
+        if usual > INLINE_MAX {
+            return None;
+        }
+        self.stalls += 1;
+        (self.stalls >= STALLS_MAX).then(|| {
+            let why = format!(
+                "{} of the last {} writes took over {} ms where {} us is usual",
+                self.stalls,
+                self.writes,
+                STALL.as_millis(),
+                usual.as_micros()
+            );
+            (QueueKind::Inline, why)
+        })
     }
 }
 
@@ -260,19 +271,24 @@ mod tests {
         Watch {
             backend,
             pwrite: Some(Duration::from_micros(pwrite_us)),
+            small_inline: backend != Backend::IoUring && pwrite_us < 500,
             writes: 0,
             stalls: 0,
             slow_run: 0,
         }
     }
 
+    const SMALL: usize = INLINE_BYTES_MAX;
+    const LARGE: usize = 2 * INLINE_BYTES_MAX;
+
     fn switches(
         watch: &mut Watch,
         kind: QueueKind,
+        bytes: usize,
         latencies_us: &[u64],
     ) -> Option<(usize, QueueKind)> {
         latencies_us.iter().enumerate().find_map(|(index, us)| {
-            let to = watch.note(kind, Duration::from_micros(*us), || {
+            let to = watch.note(kind, bytes, Duration::from_micros(*us), || {
                 Duration::from_micros(90)
             })?;
             Some((index, to.0))
@@ -281,36 +297,48 @@ mod tests {
 
     #[test]
     fn io_uring_is_left_when_it_stalls_on_a_fast_device() {
+        let uring = |watch: &mut Watch, latencies: &[u64]| {
+            switches(watch, QueueKind::Uring, LARGE, latencies)
+        };
         // Every write stalls, as beside a neighbour that computes.
         let mut stalled = watch(Backend::Auto, 80);
         assert_eq!(
-            switches(&mut stalled, QueueKind::Uring, &[4000; 10]),
-            Some((7, QueueKind::Inline))
+            uring(&mut stalled, &[4000; 100]),
+            Some((15, QueueKind::Inline))
         );
         // Stalls far apart are the device's own.
         let mut rare = watch(Backend::Auto, 80);
-        let mut latencies = vec![100; 1000];
-        for index in [10, 400, 700] {
-            latencies[index] = 5000;
-        }
-        assert_eq!(switches(&mut rare, QueueKind::Uring, &latencies), None);
+        let mut latencies = vec![100; 2000];
+        latencies.iter_mut().step_by(20).for_each(|us| *us = 5000);
+        assert_eq!(uring(&mut rare, &latencies), None);
         // A slow device is slow by any road.
         let mut slow = watch(Backend::Auto, 6000);
-        assert_eq!(switches(&mut slow, QueueKind::Uring, &[8000; 100]), None);
+        assert_eq!(uring(&mut slow, &[8000; 100]), None);
         // A pinned backend stays.
         let mut pinned = watch(Backend::IoUring, 80);
-        assert_eq!(switches(&mut pinned, QueueKind::Uring, &[4000; 100]), None);
+        assert_eq!(uring(&mut pinned, &[4000; 100]), None);
     }
 
     #[test]
     fn inline_writes_move_to_a_thread_when_the_device_turns_slow() {
+        for (backend, kind) in [
+            (Backend::Pwrite, QueueKind::Inline),
+            (Backend::Auto, QueueKind::Uring),
+        ] {
+            let mut watch = watch(backend, 80);
+            let mut latencies = vec![2000; 255];
+            latencies.push(100);
+            latencies.extend([2000; 256]);
+            assert_eq!(
+                switches(&mut watch, kind, SMALL, &latencies),
+                Some((511, QueueKind::Thread))
+            );
+        }
+        // Large ones are not the caller's.
         let mut watch = watch(Backend::Pwrite, 80);
-        let mut latencies = vec![2000; 15];
-        latencies.push(100);
-        latencies.extend([2000; 16]);
         assert_eq!(
-            switches(&mut watch, QueueKind::Inline, &latencies),
-            Some((31, QueueKind::Thread))
+            switches(&mut watch, QueueKind::Inline, LARGE, &[2000; 1000]),
+            None
         );
     }
 }

@@ -140,11 +140,11 @@ impl Disk for Timed {
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockError> {
         self.sim.lock(path)
     }
-    fn queue(&self, kind: QueueKind, _wake: Waker) -> io::Result<Box<dyn Queue>> {
+    fn queue(&self, kind: QueueKind, wake: Waker) -> io::Result<Box<dyn Queue>> {
         Ok(Box::new(TimedQueue {
             disk: self.clone(),
             kind,
-            inner: inline_queue(),
+            inner: inline_queue(wake),
         }))
     }
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {

@@ -67,12 +67,12 @@ impl Log {
         } else {
             buf
         });
-        self.note_latency(latency);
+        self.note_latency(wanted, latency);
         self.release();
         Ok(())
     }
 
-    pub(super) fn note_latency(&mut self, latency: Duration) {
+    pub(super) fn note_latency(&mut self, bytes: usize, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.stats.sync_ns.add(nanos);
         if latency > self.options.slow_write_warning {
@@ -84,7 +84,7 @@ impl Log {
         }
         let stats = &self.stats;
         let median = || Duration::from_nanos(stats.sync_ns.quantile(500));
-        if let Some(switch) = self.watch.note(self.queue.kind(), latency, median) {
+        if let Some(switch) = self.watch.note(self.queue.kind(), bytes, latency, median) {
             self.switch.get_or_insert(switch);
         }
     }

@@ -210,7 +210,7 @@ impl Log {
     }
 
     /// Starts durable writes of gathered frames while fewer than the allowed number are in flight;
-    /// with the inline backend they are done on return. Returns whether a write was started: after
+    /// with the inline backend most are done on return. Returns whether a write was started: after
     /// `false` with something staged, take a completion and submit again.
     ///
     /// # Errors
