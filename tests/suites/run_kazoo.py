@@ -3,6 +3,7 @@
 usage: run_kazoo.py VERDICTS MODULE...
 """
 
+import importlib
 import os
 import sys
 import time
@@ -52,11 +53,6 @@ class Recorder:
         before = self.verdicts.get(name, "passed")
         self.verdicts[name] = max(before, verdict, key=self.RANK.get)
 
-    def pytest_collection_modifyitems(self, items):
-        for item in items:
-            if item.name == "test_rw_lock":
-                item.cls.test_rw_lock = one_after_the_other(item.cls.test_rw_lock)
-
     def pytest_runtest_logreport(self, report):
         self.note(report.location[0], report.nodeid, report.outcome)
 
@@ -67,6 +63,9 @@ class Recorder:
 
 def main():
     verdicts, *modules = sys.argv[1:]
+    if "kazoo.tests.test_lock" in modules:
+        locks = importlib.import_module("kazoo.tests.test_lock").KazooLockTests
+        locks.test_rw_lock = one_after_the_other(locks.test_rw_lock)
     recorder = Recorder()
     options = ["-p", "no:cacheprovider", "--tb=short", f"--timeout={SECONDS_MAX}", "--pyargs"]
     status = pytest.main([*options, *modules], plugins=[recorder])
