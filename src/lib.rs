@@ -28,4 +28,5 @@ mod snapshots;
 mod state;
 mod stats;
 mod throttle;
+mod unread;
 mod wake;

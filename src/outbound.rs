@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use ironkeeper_proto::{OpCode, SessionId, Zxid};
 use ironkeeper_replica::{Asked, ConnId, Heartbeat, Outlet, Request};
 use ironkeeper_tree::acl::Identities;
+use ironkeeper_tree::utf16_len;
 use ironkeeper_tree::watch::WatcherId;
 
 use crate::connection::Shared;
@@ -54,6 +55,7 @@ pub(crate) struct Outbound<'a> {
     touched: &'a mut Vec<Arc<Shared>>,
     run: Option<Run<'a>>,
     written: Spending,
+    shown: Spending,
     now_us: u64,
 }
 
@@ -63,8 +65,9 @@ struct Run<'a> {
     outbox: OpenOutbox<'a>,
     received_us: u64,
     replies: u64,
-    /// Those of them that answer an operation, and the last one.
+    /// Those of them that answer an operation, the reads among those, and the last one.
     operations: u64,
+    reads: u64,
     last: Option<Asked>,
 }
 
@@ -81,6 +84,7 @@ impl<'a> Outbound<'a> {
             touched,
             run: None,
             written: Spending::default(),
+            shown: Spending::default(),
             now_us,
         }
     }
@@ -97,17 +101,20 @@ impl<'a> Outbound<'a> {
             if run.outbox.close() {
                 self.touched.push(Arc::clone(run.shared));
             }
-            self.answered(run.received_us, run.replies);
+            let latency_us = self.now_us.saturating_sub(run.received_us);
+            let stats = &self.server.stats;
+            let writes = run.operations - run.reads;
+            stats.update_latency_us.record_n(latency_us, writes);
+            stats.read_latency_us.record_n(latency_us, run.reads);
+            self.answered(run.replies);
         }
     }
 
     /// Counts requests that are not outstanding any more.
-    fn answered(&self, received_us: u64, requests: u64) {
-        let stats = &self.server.stats;
-        let latency_us = self.now_us.saturating_sub(received_us);
-        stats.update_latency_us.record_n(latency_us, requests);
+    fn answered(&self, requests: u64) {
         let requests = usize::try_from(requests).unwrap_or(usize::MAX);
-        stats.outstanding.fetch_sub(requests, Ordering::Relaxed);
+        let outstanding = &self.server.stats.outstanding;
+        outstanding.fetch_sub(requests, Ordering::Relaxed);
     }
 
     fn change(&mut self, shared: Option<&Arc<Shared>>, change: impl FnOnce(&mut Parcel)) {
@@ -125,6 +132,7 @@ impl Drop for Outbound<'_> {
         self.end_run();
         let spaces = &self.server.stats.spaces;
         self.written.flush(spaces, Namespaces::written);
+        self.shown.flush(spaces, Namespaces::read);
     }
 }
 
@@ -143,7 +151,7 @@ impl Outlet for Outbound<'_> {
         if !goes_on {
             self.end_run();
             let Some(shared) = self.conns.get(conn) else {
-                self.answered(received_us, 1);
+                self.answered(1);
                 return;
             };
             self.run = Some(Run {
@@ -152,12 +160,14 @@ impl Outlet for Outbound<'_> {
                 received_us,
                 replies: 0,
                 operations: 0,
+                reads: 0,
                 last: None,
             });
         }
         if let Some(run) = &mut self.run {
             run.replies += 1;
             run.operations += u64::from(asked.is_some());
+            run.reads += u64::from(asked.is_some_and(|asked| !asked.op.is_write()));
             run.last = asked.or(run.last);
             let kind = match asked {
                 Some(asked) if asked.op != OpCode::Ping => Frame::Reply,
@@ -229,8 +239,16 @@ impl Outlet for Outbound<'_> {
     }
     fn written(&mut self, path: &str, bytes: usize) {
         let spaces = &self.server.stats.spaces;
-        let bytes = (path.len() + bytes) as u64;
+        let bytes = utf16_len(path) + bytes as u64;
         self.written.add(spaces, path, bytes, Namespaces::written);
+    }
+
+    fn shown(&mut self, path: &str, length: u64) {
+        self.shown.shown(&self.server.stats.spaces, path, length);
+    }
+
+    fn over_quota(&mut self, path: &str) {
+        self.server.stats.spaces.over_quota(path);
     }
 
     fn digest(&mut self, zxid: Zxid, digest: i64) {

@@ -4,12 +4,15 @@
 //! against an empty one and writes. Events of a txn are in here before the tree's write lock is let
 //! go, so a reader that then takes the read guard finds every event that announces what it sees.
 
+use std::sync::Arc;
+
 use parking_lot::{Mutex, MutexGuard};
 
 use ironkeeper_proto::SessionId;
 use ironkeeper_replica::Heartbeat;
 
 use crate::stats::Outgoing;
+use crate::unread::{Held, Unread};
 
 /// How a handshake ended.
 #[derive(Clone, Debug)]
@@ -62,15 +65,25 @@ const RETAINED_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    parcel: Mutex<Parcel>,
+    filling: Mutex<Filling>,
     bytes_max: usize,
 }
 
+#[derive(Debug)]
+struct Filling {
+    parcel: Parcel,
+    held: Held,
+}
+
 impl Outbox {
-    /// An empty outbox; more than `bytes_max` unread bytes abort the connection.
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    /// An empty outbox; more than `bytes_max` unread bytes abort the connection, and large ones when
+    /// all clients together leave too much unread.
+    pub(crate) fn new(bytes_max: usize, unread: &Arc<Unread>) -> Self {
         Self {
-            parcel: Mutex::new(Parcel::default()),
+            filling: Mutex::new(Filling {
+                parcel: Parcel::default(),
+                held: Held::new(unread),
+            }),
             bytes_max,
         }
     }
@@ -85,7 +98,7 @@ impl Outbox {
     /// Locks the outbox for a run of changes.
     pub(crate) fn open(&self) -> OpenOutbox<'_> {
         OpenOutbox {
-            parcel: self.parcel.lock(),
+            filling: self.filling.lock(),
             bytes_max: self.bytes_max,
         }
     }
@@ -96,44 +109,48 @@ impl Outbox {
             empty.is_empty(),
             "a parcel still holds what was not written"
         );
-        std::mem::swap(&mut *self.parcel.lock(), empty);
+        let mut filling = self.filling.lock();
+        std::mem::swap(&mut filling.parcel, empty);
+        filling.held.note(0);
     }
 
     /// Whether the connection is to end at once.
     pub(crate) fn is_aborted(&self) -> bool {
-        self.parcel.lock().abort
+        self.filling.lock().parcel.abort
     }
 
     /// Gives back the memory of an empty outbox.
     pub(crate) fn trim(&self) {
-        let mut parcel = self.parcel.lock();
-        if parcel.is_empty() {
-            parcel.bytes.shrink_to_fit();
+        let mut filling = self.filling.lock();
+        if filling.parcel.is_empty() {
+            filling.parcel.bytes.shrink_to_fit();
         }
     }
 }
 
 /// An outbox under its lock.
 pub(crate) struct OpenOutbox<'a> {
-    parcel: MutexGuard<'a, Parcel>,
+    filling: MutexGuard<'a, Filling>,
     bytes_max: usize,
 }
 
 impl OpenOutbox<'_> {
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Parcel)) {
-        let parcel = &mut *self.parcel;
+        let Filling { parcel, held } = &mut *self.filling;
         if parcel.abort {
             return;
         }
         change(parcel);
-        if parcel.bytes.len() > self.bytes_max {
+        held.note(parcel.bytes.len());
+        if parcel.bytes.len() > self.bytes_max || held.is_too_much() {
             parcel.bytes = Vec::new();
             parcel.abort = true;
+            held.note(0);
         }
     }
 
     /// Unlocks it. Returns true when the connection has to be woken for what was changed.
     pub(crate) fn close(mut self) -> bool {
-        !std::mem::replace(&mut self.parcel.notified, true)
+        !std::mem::replace(&mut self.filling.parcel.notified, true)
     }
 }

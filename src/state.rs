@@ -25,6 +25,7 @@ use crate::config::Options;
 use crate::connection::Shared;
 use crate::stats::Stats;
 use crate::throttle::{Throttles, Ticket};
+use crate::unread::Unread;
 use crate::wake::Wake;
 
 /// ZooTrace's mask as Apache starts with it: requests, their sessions, packets of the leader, and
@@ -209,6 +210,7 @@ pub(crate) struct Server {
     pub(crate) hash_seed: u64,
     pub(crate) stats: Stats,
     pub(crate) throttles: Throttles,
+    pub(crate) unread: Arc<Unread>,
     pub(crate) inbox: Inbox,
     pub(crate) watches: Mutex<WatchTable>,
     /// What `hash` prints.
@@ -249,6 +251,7 @@ impl Server {
         };
         Self {
             throttles: Throttles::new(&options),
+            unread: Arc::new(Unread::new(options.unread_bytes_max)),
             options,
             acl_rules,
             hash_seed,
@@ -359,7 +362,7 @@ impl Server {
             watcher: WatcherId(slot),
             generation,
         };
-        let shared = Arc::new(Shared::new(id, peer, runtime, self.now_ms()));
+        let shared = Arc::new(Shared::new(id, peer, runtime, self));
         conns.by_slot[slot as usize] = Some(Arc::clone(&shared));
         self.count(&conns);
         Some(shared)

@@ -263,6 +263,9 @@ impl Replica {
         if is_moved(&prepared) {
             out.discard(request);
         }
+        if let Some(path) = self.prep.take_refused_by_quota() {
+            out.over_quota(&path);
+        }
     }
 
     /// Refuses a request that nobody has looked at: it takes no zxid, and its reply leaves in its

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ironkeeper_proto::{OpCode, SessionId, Xid, Zxid};
+use ironkeeper_proto::{EventType, OpCode, SessionId, Xid, Zxid};
 use ironkeeper_tree::Tree;
 use ironkeeper_tree::acl::{AclRules, Identities};
-use ironkeeper_tree::read::{ReadContext, serve_read};
+use ironkeeper_tree::read::{ReadContext, ReadSink, serve_read};
 use ironkeeper_tree::watch::WatchTable;
 
 use crate::replies::{self, encode_event};
@@ -67,22 +67,25 @@ impl Read {
             out.reply(self.conn, self.received_us, asked, |_| ());
             return;
         }
-        let mut events = Vec::new();
+        let mut seen = Seen::default();
         let mut encode = |frame: &mut Vec<u8>| {
             replies::encode_read(frame, xid, tree.last_applied(), |body| {
-                let mut event = |kind, path: &str| events.push((kind, path.to_owned()));
-                let (op, asked) = (self.op, &self.body);
-                serve_read(tree, watches, &context, op, asked, body, &mut event)
+                serve_read(
+                    tree, watches, &context, self.op, &self.body, body, &mut seen,
+                )
             });
         };
         if !matches!(self.op, OpCode::SetWatches | OpCode::SetWatches2) {
             out.reply(self.conn, self.received_us, asked, encode);
+            for (path, length) in &seen.shown {
+                out.shown(path, *length);
+            }
             return;
         }
         // What it makes up leaves before its reply.
         let mut frame = Vec::new();
         encode(&mut frame);
-        for (kind, path) in events {
+        for (kind, path) in seen.events {
             out.event(context.watcher, |bytes| {
                 encode_event(bytes, Zxid::NONE, kind, &path)
             });
@@ -90,5 +93,22 @@ impl Read {
         out.reply(self.conn, self.received_us, asked, |bytes| {
             bytes.extend_from_slice(&frame);
         });
+    }
+}
+
+/// What comes of a read beside its reply, which is out of the way first.
+#[derive(Default)]
+struct Seen {
+    events: Vec<(EventType, String)>,
+    shown: Vec<(String, u64)>,
+}
+
+impl ReadSink for Seen {
+    fn event(&mut self, kind: EventType, path: &str) {
+        self.events.push((kind, path.to_owned()));
+    }
+
+    fn shown(&mut self, path: &str, length: u64) {
+        self.shown.push((path.to_owned(), length));
     }
 }

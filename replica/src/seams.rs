@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use ironkeeper_proto::{OpCode, SessionId, Xid, Zxid};
 use ironkeeper_tree::acl::Identities;
+#[cfg(doc)]
+use ironkeeper_tree::read::ReadSink;
 use ironkeeper_tree::watch::WatcherId;
 
 use crate::sessions::Heartbeat;
@@ -110,6 +112,10 @@ pub trait Outlet {
     fn discard(&mut self, request: &Request<'_>);
     /// A node with a path was created or given data of so many bytes, or, with none, deleted.
     fn written(&mut self, path: &str, bytes: usize);
+    /// A node was shown to a client, with so much of data or of names (see [`ReadSink::shown`]).
+    fn shown(&mut self, path: &str, length: u64);
+    /// A quota refused a write to a path.
+    fn over_quota(&mut self, path: &str);
     /// The digest of the tree after a txn, at every [`DIGEST_INTERVAL`]th zxid.
     fn digest(&mut self, zxid: Zxid, digest: i64);
 }

@@ -338,6 +338,7 @@ pub const KEYS: &[Key] = &[
     key("ironkeeper.segmentBytes", Bare, Long, "67108864", Honoured),
     key("ironkeeper.recoveryMode", Bare, Text, "protocol", Honoured),
     key("ironkeeper.snapshotThreads", Bare, Int, "0", Honoured),
+    key("ironkeeper.unreadBytesMax", Bare, Long, "1073741824", Honoured),
 ];
 
 /// Names that Apache's guide documents and its server never reads, with the real ones. Production

@@ -62,6 +62,11 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 pub const SEGMENT_BYTES_STEP: u64 = 4096;
 /// The most for `ironkeeper.runtimes`.
 pub const RUNTIMES_MAX: usize = 256;
+/// The least for `ironkeeper.unreadBytesMax`: room for the largest answers.
+pub(crate) const UNREAD_BYTES_LEAST: u64 = 32 << 20;
+/// The most for it.
+pub(crate) const UNREAD_BYTES_MOST: u64 = 1 << 40;
+
 /// The most for `ironkeeper.snapshotThreads`.
 pub const SNAPSHOT_THREADS_MAX: usize = 256;
 
@@ -126,6 +131,9 @@ pub struct Options {
     /// `ironkeeper.snapshotThreads`: threads that scan the log and decode a snapshot at start; 0,
     /// the default, is up to four, as many as there are cores.
     pub snapshot_threads: usize,
+    /// `ironkeeper.unreadBytesMax`: bytes of answers and events that all clients together may leave unread,
+    /// from 32 MiB on; default 1 GiB. Connections with less than 1 MiB do not count.
+    pub unread_bytes_max: usize,
 
     /// `jute.maxbuffer`: the longest frame a client may send; default 1048575. A start with more
     /// than 15 MiB is refused, since the log has no room for such a request.
@@ -208,6 +216,7 @@ impl Default for Options {
             log_backend: LogBackend::Auto,
             recovery_mode: RecoveryMode::Protocol,
             snapshot_threads: 0,
+            unread_bytes_max: 1 << 30,
             jute_max_buffer: JUTE_MAX_BUFFER_DEFAULT,
             jute_max_buffer_extra: JUTE_MAX_BUFFER_DEFAULT,
             global_outstanding_limit: GLOBAL_OUTSTANDING_LIMIT_DEFAULT,

@@ -419,5 +419,9 @@ fn own(reader: &Reader<'_>, options: &mut Options) -> Result<(), ConfigError> {
     };
     options.runtimes = count("ironkeeper.runtimes", o::RUNTIMES_MAX)?;
     options.snapshot_threads = count("ironkeeper.snapshotThreads", o::SNAPSHOT_THREADS_MAX)?;
+    let (least, most) = (o::UNREAD_BYTES_LEAST, o::UNREAD_BYTES_MOST);
+    if let Some(most) = reader.own_number("ironkeeper.unreadBytesMax", least, most)? {
+        options.unread_bytes_max = usize::try_from(most).unwrap_or(usize::MAX);
+    }
     Ok(())
 }

@@ -3,16 +3,16 @@
 //! between that write and the next one.
 
 use crossbeam_utils::sync::ShardedLockReadGuard;
-use ironkeeper_proto::{OpCode, Reader, ReplyHeader, Xid, Zxid, frame};
+use ironkeeper_proto::{EventType, OpCode, Xid, Zxid};
 use ironkeeper_replica::{encode_event, encode_read};
 use ironkeeper_tree::Tree;
-use ironkeeper_tree::read::{ReadContext, WatchAccess, serve_read};
+use ironkeeper_tree::read::{ReadContext, ReadSink, WatchAccess, serve_read};
 use ironkeeper_tree::watch::WatchTable;
 use parking_lot::Mutex;
 
 use super::{Connection, End, Talk};
 use crate::state::Server;
-use crate::stats::namespaces::Namespaces;
+use crate::stats::namespaces::Spending;
 use crate::stats::{Frame, Outgoing};
 
 /// The tree's read guard, taken when the first read of a batch needs it and kept for the batch.
@@ -86,28 +86,23 @@ impl<'a> Connection<'a> {
             rules: &server.acl_rules,
         };
         let mut watches = Watches(&server.watches);
-        let mut events = Vec::new();
+        let mut seen = Seen {
+            server,
+            events: Vec::new(),
+            outgoing: &mut self.outgoing,
+            reads: &mut self.reads,
+        };
         let start = self.output.len();
         encode_read(&mut self.output, xid, zxid, |out| {
-            let outgoing = &mut self.outgoing;
-            let mut event = |kind, path: &str| {
-                let start = events.len();
-                encode_event(&mut events, Zxid::NONE, kind, path);
-                outgoing.frame(Frame::Event, events.len() - start);
-            };
-            serve_read(tree, &mut watches, &context, op, body, out, &mut event)
+            serve_read(tree, &mut watches, &context, op, body, out, &mut seen)
         });
+        let events = seen.events;
         let kind = if op == OpCode::Ping {
             Frame::Other
         } else {
             Frame::Reply
         };
         self.outgoing.frame(kind, self.output.len() - start);
-        let reply = self.output.get(start..).unwrap_or_default();
-        if let Some((path, bytes)) = node_read(op, body, reply) {
-            let spaces = &server.stats.spaces;
-            self.reads.add(spaces, path, bytes, Namespaces::read);
-        }
         if !events.is_empty() {
             // What setWatches makes up goes out before its reply.
             self.output.splice(start..start, events);
@@ -120,28 +115,26 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Which node a request read, and how much of it: path, Stat, and data or the names of children
-/// (DataTree.updateReadStat, release 3.9.5). None if it read none.
-fn node_read<'b>(op: OpCode, body: &'b [u8], reply: &[u8]) -> Option<(&'b str, u64)> {
-    const STAT_BYTES: usize = 68;
-    let body_at = frame::PREFIX_BYTES + ReplyHeader::ENCODED_BYTES;
-    // An error has no body.
-    let answer = reply.get(body_at..).filter(|answer| !answer.is_empty())?;
-    let count = || {
-        let count = answer.first_chunk().map(|count| i32::from_be_bytes(*count));
-        usize::try_from(count.unwrap_or(0)).unwrap_or(0)
-    };
-    let shown = match op {
-        OpCode::Exists => 0,
-        // A length in front, the Stat behind.
-        OpCode::GetData => answer.len().saturating_sub(4 + STAT_BYTES),
-        OpCode::GetChildren => answer.len().saturating_sub(4 + 4 * count()),
-        OpCode::GetChildren2 => answer.len().saturating_sub(4 + 4 * count() + STAT_BYTES),
-        _ => return None,
-    };
-    let path = Reader::new(body).buffer().ok().flatten()?;
-    let path = std::str::from_utf8(path).ok()?;
-    Some((path, (path.len() + shown + STAT_BYTES) as u64))
+/// What a read leads to beside its reply.
+struct Seen<'a> {
+    server: &'a Server,
+    /// Frames.
+    events: Vec<u8>,
+    outgoing: &'a mut Outgoing,
+    reads: &'a mut Spending,
+}
+
+impl ReadSink for Seen<'_> {
+    fn event(&mut self, kind: EventType, path: &str) {
+        let start = self.events.len();
+        encode_event(&mut self.events, Zxid::NONE, kind, path);
+        let bytes = self.events.len() - start;
+        self.outgoing.frame(Frame::Event, bytes);
+    }
+
+    fn shown(&mut self, path: &str, length: u64) {
+        self.reads.shown(&self.server.stats.spaces, path, length);
+    }
 }
 
 /// The watches, locked only by reads that set or ask for one. The tree's guard is held then.

@@ -40,6 +40,7 @@ use crate::state::{Input, Phase, Server};
 use crate::stats::Outgoing;
 use crate::stats::namespaces::Spending;
 use crate::throttle::Ticket;
+use crate::unread::Held;
 use crate::wake::Wake;
 use figures::{Figures, READING, WRITING};
 
@@ -54,9 +55,9 @@ const OUTBOX_BYTES_MAX: usize = 64 << 20;
 /// Reads of one connection that wait behind its writes, at most.
 const READS_BEHIND_MAX: usize = 256;
 
-/// How long a connection that is to close after its last answers waits for a client that takes nothing
-/// of them: without an end a client that does not read could keep it for ever.
-const FLUSH_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a client may take nothing at all where that matters: of the last answers before its connection closes, which
+/// it could keep for ever otherwise, or while all clients together leave too much unread.
+const TAKING_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// What one read takes from a socket at most.
 const READ_BYTES: usize = 64 << 10;
@@ -84,17 +85,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(id: ConnId, peer: SocketAddr, runtime: usize, now_ms: u64) -> Self {
+    pub(crate) fn new(id: ConnId, peer: SocketAddr, runtime: usize, server: &Server) -> Self {
         Self {
             id,
             peer,
             runtime,
-            outbox: Outbox::new(OUTBOX_BYTES_MAX),
+            outbox: Outbox::new(OUTBOX_BYTES_MAX, &server.unread),
             wake: Wake::default(),
             identities: Mutex::new(Arc::new(Identities::of_peer(peer.ip()))),
             session: AtomicI64::new(0),
             leaving: AtomicBool::new(false),
-            figures: Figures::new(now_ms),
+            figures: Figures::new(server.now_ms()),
         }
     }
 
@@ -154,6 +155,9 @@ struct Connection<'a> {
     input: Vec<u8>,
     output: Vec<u8>,
     written: usize,
+    /// All that was ever written.
+    sent: u64,
+    held: Held,
     parcel: Parcel,
     /// Requests handed to the engine, and replies to them that came back.
     submitted: u64,
@@ -181,8 +185,8 @@ struct Connection<'a> {
     stalled: bool,
     end: Option<End>,
     greeting_deadline: Option<Pin<Box<tokio::time::Sleep>>>,
-    /// While [`End::Flush`] waits for the client, and how much was unwritten when it was set.
-    flush_deadline: Option<(Pin<Box<tokio::time::Sleep>>, usize)>,
+    /// While [`End::Flush`] waits for the client, or what is unread counts, and what was sent when it was set.
+    taking_deadline: Option<(Pin<Box<tokio::time::Sleep>>, u64)>,
 }
 
 /// Whether `enforce.auth.schemes` asks for a scheme that these identities lack.
@@ -206,6 +210,8 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         input: Vec::new(),
         output: Vec::new(),
         written: 0,
+        sent: 0,
+        held: Held::new(&server.unread),
         parcel: Parcel::default(),
         submitted: 0,
         replied: 0,
@@ -222,7 +228,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         stalled: false,
         end: None,
         greeting_deadline: Some(Box::pin(deadline)),
-        flush_deadline: None,
+        taking_deadline: None,
     };
     let end = poll_fn(|cx| connection.poll(cx)).await;
     let session = shared.session();
@@ -283,7 +289,7 @@ impl Connection<'_> {
                     .fetch_add(1, Ordering::Relaxed);
                 return Poll::Ready(End::Abort);
             }
-            if self.poll_flush_deadline(cx).is_ready() {
+            if self.poll_taking_deadline(cx).is_ready() {
                 return Poll::Ready(End::Abort);
             }
             if !busy {
@@ -421,7 +427,11 @@ impl Connection<'_> {
         while self.written < self.output.len() {
             let rest = self.output.get(self.written..).unwrap_or_default();
             match Pin::new(&mut self.stream).poll_write(cx, rest) {
-                Poll::Ready(written) => self.written += written?,
+                Poll::Ready(written) => {
+                    let written = written?;
+                    self.written += written;
+                    self.sent += written as u64;
+                }
                 Poll::Pending => return Ok(()),
             }
         }
@@ -446,20 +456,37 @@ impl Connection<'_> {
         }
     }
 
-    /// Ready when the connection is to close after what is unwritten, and the client takes none of it.
-    fn poll_flush_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let unwritten = self.output.len() - self.written;
-        if self.end != Some(End::Flush) || unwritten == 0 {
-            self.flush_deadline = None;
+    /// Ready when the client has taken nothing for a while, and the connection is to close after what is
+    /// unwritten, or all clients together leave too much unread.
+    fn poll_taking_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.held.note(self.output.len());
+        let is_flushing = self.end == Some(End::Flush) && !self.output.is_empty();
+        if !is_flushing && !self.held.is_counted() {
+            self.taking_deadline = None;
             return Poll::Pending;
         }
-        if self.flush_deadline.as_ref().map(|(_, then)| *then) != Some(unwritten) {
-            let deadline = Box::pin(tokio::time::sleep(FLUSH_PAUSE_MAX));
-            self.flush_deadline = Some((deadline, unwritten));
-        }
-        match &mut self.flush_deadline {
-            Some((deadline, _)) => deadline.as_mut().poll(cx),
-            None => Poll::Pending,
+        loop {
+            let sent = self.sent;
+            let (deadline, then) = self
+                .taking_deadline
+                .get_or_insert_with(|| (Box::pin(tokio::time::sleep(TAKING_PAUSE_MAX)), sent));
+            if *then != sent {
+                self.taking_deadline = None;
+                continue;
+            }
+            ready!(deadline.as_mut().poll(cx));
+            if is_flushing {
+                return Poll::Ready(());
+            }
+            if self.held.is_too_much() {
+                tracing::warn!(
+                    peer = %self.shared.peer,
+                    "closing a connection that takes nothing: clients leave {} bytes unread together",
+                    self.server.unread.bytes()
+                );
+                return Poll::Ready(());
+            }
+            self.taking_deadline = None;
         }
     }
 

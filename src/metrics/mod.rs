@@ -54,12 +54,15 @@ pub(crate) fn mntr(server: &Server) -> String {
     quotas(server, &mut line);
     counters(server, &mut line);
     summaries(server, &mut line);
-    for (space, (read, written)) in server.stats.spaces.report() {
-        if written.count > 0 {
-            basic(&format!("{space}_write_per_namespace"), &written, &mut line);
+    for (space, report) in server.stats.spaces.report() {
+        if report.over_quota > 0 {
+            let key = format!("{space}_quota_exceeded_error_per_namespace");
+            line(&key, report.over_quota.into());
         }
-        if read.count > 0 {
-            basic(&format!("{space}_read_per_namespace"), &read, &mut line);
+        for (kind, bytes) in [("write", report.written), ("read", report.read)] {
+            if bytes.count > 0 {
+                basic(&format!("{space}_{kind}_per_namespace"), &bytes, &mut line);
+            }
         }
     }
     out
@@ -115,6 +118,7 @@ fn gauges(server: &Server, line: &mut impl FnMut(&str, Value)) {
     line("auth_failed_count", Value::Integer(0));
     line("non_mtls_remote_conn_count", Value::Integer(0));
     line("non_mtls_local_conn_count", Value::Integer(0));
+    line("unread_bytes", (server.unread.bytes() as u64).into());
     if let Some(log) = server.log_stats.get() {
         let view = log.view();
         line("log_queued_records", view.queued_records.into());

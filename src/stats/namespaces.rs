@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
+use ironkeeper_tree::utf16_len;
 
 use super::summary::{Reading, Run, Tally};
 
@@ -32,6 +34,8 @@ struct Slot {
     name: OnceLock<Box<str>>,
     read: Tally,
     written: Tally,
+    /// Writes that a quota refused.
+    over_quota: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -74,6 +78,14 @@ impl Spending {
         self.run.add(bytes);
     }
 
+    /// Notes that a node was shown: its path, its Stat, and `length` of data or of names (DataTree.updateReadStat,
+    /// release 3.9.5).
+    pub(crate) fn shown(&mut self, spaces: &Namespaces, path: &str, length: u64) {
+        const STAT_BYTES: u64 = 68;
+        let bytes = utf16_len(path) + length + STAT_BYTES;
+        self.add(spaces, path, bytes, Namespaces::read);
+    }
+
     /// Hands over what was noted. The namespace is remembered: the next one is often the same.
     pub(crate) fn flush(
         &mut self,
@@ -93,6 +105,14 @@ impl Namespaces {
 
     pub(crate) fn written(&self, space: Space) -> &Tally {
         &self.slots[space].written
+    }
+
+    /// A quota refused a write to a path.
+    pub(crate) fn over_quota(&self, path: &str) {
+        if let Some(name) = top(path) {
+            let slot = &self.slots[self.space(name)];
+            slot.over_quota.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn name(&self, space: Space) -> &str {
@@ -122,22 +142,35 @@ impl Namespaces {
         for slot in &self.slots {
             slot.read.reset();
             slot.written.reset();
+            slot.over_quota.store(0, Ordering::Relaxed);
         }
     }
 
-    /// What was read and written, by names that every parser of `mntr` takes for one word.
-    pub(crate) fn report(&self) -> BTreeMap<String, (Reading, Reading)> {
-        let mut report: BTreeMap<String, (Reading, Reading)> = BTreeMap::new();
+    /// What there was to count, by names that every parser of `mntr` takes for one word.
+    pub(crate) fn report(&self) -> BTreeMap<String, Report> {
+        let mut reports: BTreeMap<String, Report> = BTreeMap::new();
         for (space, slot) in self.slots.iter().enumerate() {
             let (read, written) = (slot.read.read(), slot.written.read());
-            if read.count + written.count > 0 {
-                let entry = report.entry(word(self.name(space))).or_default();
-                entry.0.add(&read);
-                entry.1.add(&written);
+            let over_quota = slot.over_quota.load(Ordering::Relaxed);
+            if read.count + written.count + over_quota > 0 {
+                let report = reports.entry(word(self.name(space))).or_default();
+                report.read.add(&read);
+                report.written.add(&written);
+                report.over_quota += over_quota;
             }
         }
-        report
+        reports
     }
+}
+
+/// What was counted of one namespace.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Report {
+    /// Bytes.
+    pub(crate) read: Reading,
+    /// Bytes.
+    pub(crate) written: Reading,
+    pub(crate) over_quota: u64,
 }
 
 /// The first element of a path; the root has none.
@@ -182,10 +215,13 @@ mod tests {
         );
         spend(&spaces, &[("/a", 10)]);
         let report = spaces.report();
-        let a = &report["a"].1;
+        let a = &report["a"].written;
         assert_eq!((a.count, a.sum, a.min, a.max), (4, 25, 3, 10));
-        assert_eq!((report["b"].1.count, report["b"].0.count), (1, 0));
+        assert_eq!((report["b"].written.count, report["b"].read.count), (1, 0));
         assert_eq!(report.len(), 2);
+        spaces.over_quota("/a/q");
+        spaces.over_quota("/");
+        assert_eq!(spaces.report()["a"].over_quota, 1);
         spaces.reset();
         assert!(spaces.report().is_empty());
     }
@@ -199,7 +235,10 @@ mod tests {
             &[(&format!("/{fits}/a"), 1), (&format!("/{long}"), 2)],
         );
         let report = spaces.report();
-        assert_eq!((report[&fits].1.sum, report["other"].1.sum), (1, 2));
+        assert_eq!(
+            (report[&fits].written.sum, report["other"].written.sum),
+            (1, 2)
+        );
         assert_eq!(word(&long).len(), 128);
     }
 
@@ -207,14 +246,18 @@ mod tests {
     fn names_are_words_and_few() {
         let spaces = Namespaces::default();
         spend(&spaces, &[("/s-1", 1), ("/s.1/x", 2)]);
-        assert_eq!(spaces.report()["s_1"].1.sum, 3, "one key, never twice");
+        assert_eq!(
+            spaces.report()["s_1"].written.sum,
+            3,
+            "one key, never twice"
+        );
         for n in 0..1000 {
             spend(&spaces, &[(&format!("/n{n}"), 1)]);
         }
         let report = spaces.report();
         assert!(report.len() <= NAMES_MAX + 1);
-        let all: u64 = report.values().map(|(_, written)| written.count).sum();
+        let all: u64 = report.values().map(|report| report.written.count).sum();
         assert_eq!(all, 1002);
-        assert!(report["other"].1.count > 500);
+        assert!(report["other"].written.count > 500);
     }
 }

@@ -70,7 +70,9 @@ impl Default for Summary {
 impl Summary {
     /// Adds `times` occurrences of `value`.
     pub(crate) fn record_n(&self, value: u64, times: u64) {
-        self.open().record_n(value, times);
+        if times > 0 {
+            self.open().record_n(value, times);
+        }
     }
 
     /// Locks it for several values.

@@ -193,6 +193,7 @@ const HONOURED: &[(&str, &str)] = &[
     ("ironkeeper.segmentBytes", "1048576"),
     ("ironkeeper.recoveryMode", "strict"),
     ("ironkeeper.snapshotThreads", "2"),
+    ("ironkeeper.unreadBytesMax", "33554432"),
 ];
 
 #[test]

@@ -75,6 +75,7 @@ const OWN: &[&str] = &[
     "zk_log_slow_writes",
     "zk_log_spare_segments",
     "zk_tree_digest",
+    "zk_unread_bytes",
 ];
 
 type Values = BTreeMap<String, String>;
@@ -115,6 +116,24 @@ fn work(s: &mut Script<'_>) -> Vec<Conn> {
         0,
         &ops::multi(&[ops::check("/w", 99), ops::delete("/w", 0)]),
     );
+    scene.ask(0, &ops::create("/w/\u{fc}ber", "\u{fc}", OPEN, PERSISTENT));
+    scene.ask(
+        0,
+        &ops::multi_read(&[
+            ops::get_data("/w/\u{fc}ber", false),
+            ops::get_children("/w", false),
+            ops::get_data("/w/none", false),
+        ]),
+    );
+    // A read that waits behind a write, and one that shows nothing.
+    let behind = [
+        ops::set_data("/w", "again", -1),
+        ops::get_data("/w", false),
+        ops::exists("/w/none", false),
+        ops::get_children2("/", false),
+    ];
+    scene.conns[0].send_all(&behind);
+    scene.conns[0].settle();
     scene.ask(0, &ops::set_data("/none", "x", 0));
     scene.ask(0, &ops::digest("bob:pw"));
     for _ in 0..2 {
@@ -321,6 +340,12 @@ fn quotas_by_namespace() {
         for (path, data) in nodes {
             a.call(&ops::create(path, data, OPEN, PERSISTENT));
         }
+        // More than the hard limit has room for: alone, and in a transaction.
+        let below = |n: u32| ops::create(&format!("/q/{n}"), "", OPEN, PERSISTENT);
+        for n in 0..8 {
+            a.call(&below(n));
+        }
+        a.call(&ops::multi(&[ops::check("/q", -1), below(8), below(9)]));
         a.settle();
         let mut lines: Vec<String> = values(s)
             .into_iter()

@@ -1,11 +1,12 @@
 //! Clients that ask and do not read: replies, events, four-letter words.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use ironkeeper_client::{Client, poll, requests};
 use ironkeeper_proto::{AddWatchMode, Request};
 
+use crate::large::gets_of;
 use crate::{
     Bystander, CONNECTION_KIB, Memory, OUTBOX_KIB, OUTPUT_KIB, SLACK_KIB, WITHIN, connect, dial,
     is_whole, metric, server, until_metric,
@@ -100,6 +101,58 @@ fn clients_that_read_no_events() {
         SLACK_KIB + DEAF as u64 * 3 * OUTBOX_KIB,
     );
     drop(deaf);
+    bystander.leaves();
+    is_whole(running);
+}
+
+/// Each of them far from its own bound: together they leave more unread than all may. Who takes nothing of its answers is
+/// cut off; a client that reads, however slowly, gets everything.
+#[test]
+fn clients_that_together_leave_too_much_unread() {
+    const DEAF: usize = 10;
+    const PARTS: usize = 15;
+    const MAX: u64 = 32 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path()).with_config("ironkeeper.unreadBytesMax", MAX);
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let bystander = Bystander::start(&running);
+    let mut writer = connect(&running);
+    writer.create("/large", &vec![b'x'; 1_000_000]).unwrap();
+    let unread = || metric(&running, "zk_unread_bytes");
+    let memory = Memory::of(&running);
+    let asking = || {
+        let mut client = connect(&running);
+        client.send_raw(&gets_of("/large", PARTS)).unwrap();
+        client
+    };
+    let mut slow = asking().into_stream();
+    let deaf: Vec<Client> = (0..DEAF).map(|_| asking()).collect();
+    poll::until("more to be unread than may be", WITHIN, || {
+        (unread() > MAX).then_some(())
+    })
+    .unwrap();
+    let mut taken = 0;
+    let mut piece = vec![0; 64 << 10];
+    poll::until("those who take nothing to be cut off", WITHIN, || {
+        if taken < (PARTS - 1) * 1_000_000 {
+            taken += slow.read(&mut piece).unwrap();
+        }
+        (unread() <= MAX).then_some(())
+    })
+    .unwrap();
+    bystander.gets(3);
+    while taken < PARTS * 1_000_000 {
+        let count = slow.read(&mut piece).unwrap();
+        assert!(count > 0, "the slow client was cut off as well");
+        taken += count;
+    }
+    memory.stayed_within(
+        "answers that nobody reads",
+        SLACK_KIB + (DEAF as u64 + 1) * 2 * 17 * 1024,
+    );
+    drop((deaf, slow));
+    until_metric(&running, "zk_unread_bytes", |bytes| bytes == 0);
+    drop(writer);
     bystander.leaves();
     is_whole(running);
 }

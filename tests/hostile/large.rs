@@ -121,6 +121,23 @@ fn multis_of_a_hundred_thousand_parts() {
     is_whole(running);
 }
 
+/// A frame that asks for one node again and again.
+pub(crate) fn gets_of(path: &str, parts: usize) -> Vec<u8> {
+    let get = Request::GetData(PathWatch {
+        path: Some(path.into()),
+        watch: false,
+    });
+    let mut multi = MultiRequestBuf::new();
+    for _ in 0..parts {
+        multi.push(&get);
+    }
+    let mut bytes = Vec::new();
+    let body = multi.finish();
+    let request = Request::decode(OpCode::MultiRead, &body).unwrap();
+    frame::write_request(&mut bytes, Xid(1), &request);
+    bytes
+}
+
 /// A request of a megabyte whose answer would be sixty gigabytes: what goes beyond a bound is refused.
 #[test]
 fn reads_whose_answer_is_much_larger_than_the_request() {
@@ -130,24 +147,6 @@ fn reads_whose_answer_is_much_larger_than_the_request() {
     let bystander = Bystander::start(&running);
     let mut client = connect(&running);
     client.create("/b", &vec![7; 1_000_000]).unwrap();
-    let get = Request::GetData(PathWatch {
-        path: Some("/b".into()),
-        watch: false,
-    });
-    let bomb = |parts: usize| {
-        let mut multi = MultiRequestBuf::new();
-        for _ in 0..parts {
-            multi.push(&get);
-        }
-        let mut bytes = Vec::new();
-        let body = multi.finish();
-        frame::write_request(
-            &mut bytes,
-            Xid(1),
-            &Request::decode(OpCode::MultiRead, &body).unwrap(),
-        );
-        bytes
-    };
     let memory = Memory::of(&running);
     for behind_a_write in [false, true] {
         let mut attacker = connect(&running);
@@ -156,7 +155,7 @@ fn reads_whose_answer_is_much_larger_than_the_request() {
             frame::write_request(&mut set, Xid(1), &requests::set("/absent", b"", -1));
             attacker.send_raw(&set).unwrap();
         }
-        attacker.send_raw(&bomb(60_000)).unwrap();
+        attacker.send_raw(&gets_of("/b", 60_000)).unwrap();
         if behind_a_write {
             attacker.receive_frame().unwrap();
         }

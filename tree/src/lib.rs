@@ -41,5 +41,5 @@ pub use import::{ImportError, ImportOptions};
 pub use node::{CONTAINER_OWNER, NodeId, NodeKind, TTL_MS_MAX, ttl_owner};
 pub use quota::{NamespaceQuota, QuotaExceeded, QuotaKind};
 pub use session::Session;
-pub use tree::{Counters, Tree};
+pub use tree::{Counters, Tree, utf16_len};
 pub use view::{Children, NodeRef, OwnedNodes};

@@ -11,7 +11,7 @@ use ironkeeper_proto::{
 
 use crate::acl::{self, AclRules, Identities};
 use crate::watch::{WatchModes, WatchTable, WatcherId};
-use crate::{NodeRef, Tree};
+use crate::{NodeRef, Tree, utf16_len};
 
 /// The connection that a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +47,16 @@ impl WatchAccess for &std::sync::Mutex<WatchTable> {
     }
 }
 
-/// Serves one request. The record of the reply is appended to `out`; after an error nothing is.
-///
-/// `event` is called for each event that setWatches makes up: with zxid -1, to be sent before the reply (which `out`
-/// holds without its header).
+/// What a read leads to beside its reply.
+pub trait ReadSink {
+    /// An event that setWatches makes up: with zxid -1, to be sent before the reply.
+    fn event(&mut self, kind: EventType, path: &str);
+    /// A node was shown to a client, with `length` of data or of its children's names, as
+    /// [`utf16_len`](crate::utf16_len) counts: for statistics. Parts of a multiRead tell one by one.
+    fn shown(&mut self, path: &str, length: u64);
+}
+
+/// Serves one request. The record of the reply is appended to `out`, without a header; after an error nothing is.
 pub fn serve_read(
     tree: &Tree,
     watches: &mut impl WatchAccess,
@@ -58,11 +64,11 @@ pub fn serve_read(
     op: OpCode,
     body: &[u8],
     out: &mut Vec<u8>,
-    event: &mut impl FnMut(EventType, &str),
+    sink: &mut impl ReadSink,
 ) -> ErrorCode {
     let start = out.len();
     let result = match Request::decode(op, body) {
-        Ok(request) => serve(tree, watches, context, &request, out, event),
+        Ok(request) => serve(tree, watches, context, &request, out, sink),
         Err(_) => Err(ErrorCode::MarshallingError),
     };
     match result {
@@ -82,24 +88,24 @@ fn serve(
     context: &ReadContext<'_>,
     request: &Request<'_>,
     out: &mut Vec<u8>,
-    event: &mut impl FnMut(EventType, &str),
+    sink: &mut impl ReadSink,
 ) -> Served {
     match request {
         Request::GetData(request) => {
             let (path, node) = readable(tree, context, request.path.as_deref())?;
             watch(watches, context, request, path, WatchModes::DATA);
-            write_data(node, out);
+            write_data(path, node, out, sink);
         }
-        Request::Exists(request) => exists(tree, watches, context, request, out)?,
+        Request::Exists(request) => exists(tree, watches, context, request, out, sink)?,
         Request::GetChildren(request) => {
             let (path, node) = readable(tree, context, request.path.as_deref())?;
             watch(watches, context, request, path, WatchModes::CHILD);
-            write_children(node, out);
+            write_children(path, node, out, sink);
         }
         Request::GetChildren2(request) => {
             let (path, node) = readable(tree, context, request.path.as_deref())?;
             watch(watches, context, request, path, WatchModes::CHILD);
-            write_children(node, out);
+            write_children(path, node, out, sink);
             node.stat().encode(&mut Writer::new(out));
         }
         Request::GetAcl { path } => get_acl(tree, context, path.as_deref(), out)?,
@@ -112,7 +118,7 @@ fn serve(
         Request::Sync { path } => Writer::new(out).text(path.as_deref()),
         Request::Ping => {}
         Request::WhoAmI => who_am_i(context, out),
-        Request::MultiRead(multi) => multi_read(tree, context, multi, out),
+        Request::MultiRead(multi) => multi_read(tree, context, multi, out, sink),
         Request::CheckWatches { path, kind } => {
             let path = path.as_deref().unwrap_or_default();
             if !watches.with(|table| table.contains(context.watcher, path, *kind)) {
@@ -137,7 +143,7 @@ fn serve(
             Writer::new(out).i32(0);
         }
         Request::SetWatches(lists) | Request::SetWatches2(lists) => {
-            set_watches(tree, watches, context, lists, event)?;
+            set_watches(tree, watches, context, lists, sink)?;
         }
         // A write does not come here.
         _ => return Err(ErrorCode::Unimplemented),
@@ -184,6 +190,7 @@ fn exists(
     context: &ReadContext<'_>,
     request: &PathWatch<'_>,
     out: &mut Vec<u8>,
+    sink: &mut impl ReadSink,
 ) -> Served {
     let path = request.path.as_deref().ok_or(ErrorCode::MarshallingError)?;
     if path.contains('\0') {
@@ -194,9 +201,9 @@ fn exists(
         check(context, node, Perms::READ)?;
     }
     watch(watches, context, request, path, WatchModes::DATA);
-    node.ok_or(ErrorCode::NoNode)?
-        .stat()
-        .encode(&mut Writer::new(out));
+    let node = node.ok_or(ErrorCode::NoNode)?;
+    node.stat().encode(&mut Writer::new(out));
+    sink.shown(path, 0);
     Ok(())
 }
 
@@ -259,7 +266,13 @@ fn who_am_i(context: &ReadContext<'_>, out: &mut Vec<u8>) {
 const MULTI_READ_BYTES_MAX: usize = 16 << 20;
 
 /// Parts are independent and set no watches.
-fn multi_read(tree: &Tree, context: &ReadContext<'_>, multi: &MultiRequest<'_>, out: &mut Vec<u8>) {
+fn multi_read(
+    tree: &Tree,
+    context: &ReadContext<'_>,
+    multi: &MultiRequest<'_>,
+    out: &mut Vec<u8>,
+    sink: &mut impl ReadSink,
+) {
     let start = out.len();
     for part in multi.iter() {
         let header = MultiHeader {
@@ -273,11 +286,11 @@ fn multi_read(tree: &Tree, context: &ReadContext<'_>, multi: &MultiRequest<'_>, 
             readable(tree, context, part.path().flatten())
         };
         match node {
-            Ok((_, node)) => {
+            Ok((path, node)) => {
                 header.encode(&mut Writer::new(out));
                 match part {
-                    Request::GetChildren(_) => write_children(node, out),
-                    _ => write_data(node, out),
+                    Request::GetChildren(_) => write_children(path, node, out, sink),
+                    _ => write_data(path, node, out, sink),
                 }
             }
             Err(code) => {
@@ -291,19 +304,28 @@ fn multi_read(tree: &Tree, context: &ReadContext<'_>, multi: &MultiRequest<'_>, 
     MultiHeader::END.encode(&mut Writer::new(out));
 }
 
-fn write_data(node: NodeRef<'_>, out: &mut Vec<u8>) {
-    let mut writer = Writer::new(out);
-    writer.buffer(node.data());
+fn write_data(path: &str, node: NodeRef<'_>, out: &mut Vec<u8>, sink: &mut impl ReadSink) {
+    let (mut writer, data) = (Writer::new(out), node.data());
+    writer.buffer(data);
     node.stat().encode(&mut writer);
+    sink.shown(path, data.map_or(0, |data| data.len() as u64));
 }
 
-fn write_children(node: NodeRef<'_>, out: &mut Vec<u8>) {
+fn write_children(path: &str, node: NodeRef<'_>, out: &mut Vec<u8>, sink: &mut impl ReadSink) {
     let children = node.children();
     let mut writer = Writer::new(out);
     writer.count(children.len());
+    let mut length = 0;
     for child in children {
-        writer.buffer(Some(child.name_bytes()));
+        let name = child.name_bytes();
+        writer.buffer(Some(name));
+        length += if name.is_ascii() {
+            name.len() as u64
+        } else {
+            utf16_len(child.name())
+        };
     }
+    sink.shown(path, length);
 }
 
 /// A null list or a null path in it ends it where it is met: what came before has taken effect.
@@ -312,7 +334,7 @@ fn set_watches(
     watches: &mut impl WatchAccess,
     context: &ReadContext<'_>,
     lists: &SetWatches<'_>,
-    event: &mut impl FnMut(EventType, &str),
+    sink: &mut impl ReadSink,
 ) -> Served {
     let since = lists.relative_zxid;
     let mut each = |list: StringList<'_>,
@@ -325,7 +347,7 @@ fn set_watches(
         for path in list.iter() {
             let path = path.ok_or(ErrorCode::MarshallingError)?;
             match verdict(tree.get(&path)) {
-                Some(kind) => event(kind, &path),
+                Some(kind) => sink.event(kind, &path),
                 None => {
                     watches.with(|table| table.add(context.watcher, &path, modes));
                 }

@@ -63,8 +63,8 @@ pub struct Counters {
     pub ttls: usize,
 }
 
-/// Length of a path as Apache counts it.
-pub(crate) fn utf16_len(text: &str) -> u64 {
+/// Length of a text as Apache counts it: in UTF-16 units.
+pub fn utf16_len(text: &str) -> u64 {
     if text.is_ascii() {
         text.len() as u64
     } else {

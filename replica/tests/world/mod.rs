@@ -51,6 +51,8 @@ pub(crate) struct Ends {
     pub(crate) logged: Vec<Zxid>,
     pub(crate) digests: Vec<(Zxid, i64)>,
     pub(crate) written: Vec<(String, usize)>,
+    pub(crate) shown: Vec<(String, u64)>,
+    pub(crate) over_quota: Vec<String>,
 }
 
 impl RecordSink for Ends {
@@ -124,6 +126,12 @@ impl Outlet for Ends {
     }
     fn written(&mut self, path: &str, bytes: usize) {
         self.written.push((path.to_owned(), bytes));
+    }
+    fn shown(&mut self, path: &str, length: u64) {
+        self.shown.push((path.to_owned(), length));
+    }
+    fn over_quota(&mut self, path: &str) {
+        self.over_quota.push(path.to_owned());
     }
     fn digest(&mut self, zxid: Zxid, digest: i64) {
         self.digests.push((zxid, digest));

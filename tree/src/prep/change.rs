@@ -112,7 +112,7 @@ impl Prep {
         check_quota(
             tree,
             self.options.enforce_quota,
-            &mut self.exceeded,
+            &mut self.quotas,
             (path, 0),
             || i64::from(data_len) - i64::from(node.data_len(tree)),
         )?;

@@ -67,7 +67,7 @@ impl Prep {
         check_quota(
             tree,
             self.options.enforce_quota,
-            &mut self.exceeded,
+            &mut self.quotas,
             (path, 1),
             || data_len as i64,
         )?;

@@ -144,8 +144,16 @@ pub struct Prep {
     path_buffer: String,
     /// Of the setData at hand.
     foreseen: Option<Foreseen>,
-    /// The first write that a quota had no room for, until somebody asks.
+    quotas: QuotasMet,
+}
+
+/// What quotas had no room for, until somebody asks.
+#[derive(Debug, Default)]
+struct QuotasMet {
+    /// The first such write, refused or not.
     exceeded: Option<QuotaExceeded>,
+    /// Path of the last one that was refused.
+    refused: Option<String>,
 }
 
 impl Prep {
@@ -159,13 +167,18 @@ impl Prep {
             acl_bytes_max: 0,
             path_buffer: String::new(),
             foreseen: None,
-            exceeded: None,
+            quotas: QuotasMet::default(),
         }
     }
 
     /// The first write since the last call that a quota had no room for, refused or not: for the operator.
     pub fn take_exceeded_quota(&mut self) -> Option<QuotaExceeded> {
-        self.exceeded.take()
+        self.quotas.exceeded.take()
+    }
+
+    /// The path that the last request was refused for by a quota, if it was.
+    pub fn take_refused_by_quota(&mut self) -> Option<String> {
+        self.quotas.refused.take()
     }
 
     /// Settings.
@@ -342,7 +355,7 @@ fn check_acl(
 fn check_quota(
     tree: &Tree,
     enforced: bool,
-    exceeded: &mut Option<QuotaExceeded>,
+    met: &mut QuotasMet,
     (path, count): (&str, i64),
     bytes: impl FnOnce() -> i64,
 ) -> Result<(), ErrorCode> {
@@ -353,8 +366,9 @@ fn check_quota(
         return Ok(());
     };
     let is_refused = enforced && found.is_hard;
-    exceeded.get_or_insert(found);
+    met.exceeded.get_or_insert(found);
     if is_refused {
+        met.refused = Some(path.to_owned());
         Err(ErrorCode::QuotaExceeded)
     } else {
         Ok(())

@@ -11,7 +11,7 @@ use ironkeeper_proto::{
 };
 use ironkeeper_tree::acl::{AclRules, AuthOutcome, Identities, allows};
 use ironkeeper_tree::prep::{Foreseen, Prep, PrepOptions, Prepared, RequestContext};
-use ironkeeper_tree::read::{ReadContext, serve_read};
+use ironkeeper_tree::read::{ReadContext, ReadSink, serve_read};
 use ironkeeper_tree::reply::write_reply;
 use ironkeeper_tree::watch::{WatchEffects, WatchSink, WatchTable, WatcherId};
 use ironkeeper_tree::{DigestCheck, Tree};
@@ -56,6 +56,8 @@ pub(crate) struct Server {
     pub(crate) zxid: Zxid,
     pub(crate) time_ms: i64,
     pub(crate) events: Vec<Event>,
+    /// What reads said that they showed.
+    pub(crate) shown: Vec<(String, u64)>,
     pub(crate) clients: Vec<Client>,
     pub(crate) records: VecDeque<Vec<u8>>,
     /// What validation foresaw of a record.
@@ -100,6 +102,7 @@ impl Server {
             zxid: Zxid::ZERO,
             time_ms: 1_700_000_000_000,
             events: Vec::new(),
+            shown: Vec::new(),
             clients: Vec::new(),
             records: VecDeque::new(),
             foreseen: BTreeMap::new(),
@@ -221,7 +224,11 @@ impl Server {
             rules: &self.rules,
         };
         let mut body_out = Vec::new();
-        let events = &mut self.events;
+        let mut seen = Seen {
+            watcher: client.watcher,
+            events: &mut self.events,
+            shown: &mut self.shown,
+        };
         let code = serve_read(
             &self.tree,
             &mut self.watches,
@@ -229,7 +236,7 @@ impl Server {
             op,
             body,
             &mut body_out,
-            &mut |kind, path: &str| events.push((client.watcher, kind, path.to_owned())),
+            &mut seen,
         );
         Reply {
             err: code.to_i32(),
@@ -412,4 +419,21 @@ pub(crate) fn get_children(path: &str, watch: bool) -> Request<'_> {
 
 pub(crate) fn get_acl(path: &str) -> Request<'_> {
     Request::GetAcl { path: text(path) }
+}
+
+/// What a read leads to beside its reply.
+struct Seen<'a> {
+    watcher: WatcherId,
+    events: &'a mut Vec<Event>,
+    shown: &'a mut Vec<(String, u64)>,
+}
+
+impl ReadSink for Seen<'_> {
+    fn event(&mut self, kind: EventType, path: &str) {
+        self.events.push((self.watcher, kind, path.to_owned()));
+    }
+
+    fn shown(&mut self, path: &str, length: u64) {
+        self.shown.push((path.to_owned(), length));
+    }
 }
