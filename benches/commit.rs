@@ -34,7 +34,11 @@ fn measure(criterion: &mut Criterion, tiny: bool) {
             |bencher| {
                 bencher.iter_custom(|iterations| {
                     // Fewer would measure how the sessions start, not how they go on.
-                    let operations_min = if tiny { 1 } else { 20 * sessions * depth };
+                    let operations_min = if tiny {
+                        1
+                    } else {
+                        (100 * sessions * depth).max(1000)
+                    };
                     let plan = Plan {
                         sessions,
                         depth,
