@@ -206,14 +206,15 @@ impl Tree {
             content_crc: digest::content_crc(path, data),
             before: self.counted_digest(id, path),
         });
-        let (blob, version, old_len, ctime) = {
+        let (ctime, _) = {
             let node = self.core.arena.node(id);
-            let blob = make_blob(&mut self.scratch, node.name(), data);
-            let (ctime, _) = node.times(self.core.arena.side(id));
-            (blob, node.version, node.data_len(), ctime)
+            node.times(self.core.arena.side(id))
         };
         let node = self.core.arena.node_mut(id);
-        node.blob = Some(blob);
+        let (version, old_len) = (node.version, node.data_len());
+        if !node.overwrite_data(data) {
+            node.blob = Some(make_blob(&mut self.scratch, node.name(), data));
+        }
         node.version = set.version;
         node.mzxid = zxid.0;
         node.content_crc = digests.content_crc;

@@ -2,7 +2,7 @@
 
 use super::{NodeId, NodeKind};
 use crate::acl_table::AclId;
-use triomphe::ThinArc;
+use triomphe::{Arc, ThinArc};
 
 /// Name and data in one counted allocation: 16 bytes for count and length, a head, the bytes.
 pub(crate) type Blob = ThinArc<(), u8>;
@@ -126,6 +126,24 @@ impl Node {
         self.data().map_or(0, <[u8]>::len)
     }
 
+    /// Puts data of the same length in the place of the old, unless an image shares that. False if nothing was done.
+    pub(crate) fn overwrite_data(&mut self, data: Option<&[u8]>) -> bool {
+        let (Some(blob), Some(data)) = (&mut self.blob, data) else {
+            return false;
+        };
+        let (head, at) = blob_head(&blob.slice);
+        let data_at = at + (head >> 1);
+        if head & 1 == 1 || blob.slice.len() != data_at + data.len() {
+            return false;
+        }
+        blob.with_arc_mut(|blob| {
+            let unshared = Arc::get_mut(blob);
+            unshared
+                .map(|blob| blob.slice_mut()[data_at..].copy_from_slice(data))
+                .is_some()
+        })
+    }
+
     /// Creation and modification time, ms since 1970.
     pub(crate) fn times(&self, side: Option<&Side>) -> (i64, i64) {
         match side {
@@ -218,6 +236,31 @@ mod tests {
                 assert_eq!(node.data(), data);
             }
         }
+    }
+
+    #[test]
+    fn data_of_the_same_length_takes_the_place_of_the_old_unless_it_is_shared() {
+        let mut node = Node {
+            blob: Some(make_blob(&mut Vec::new(), b"name", Some(b"data"))),
+            ..Node::default()
+        };
+        assert!(node.overwrite_data(Some(b"DATA")));
+        assert_eq!(
+            (node.name(), node.data()),
+            (&b"name"[..], Some(&b"DATA"[..]))
+        );
+        for other in [None, Some(&b""[..]), Some(b"longer")] {
+            assert!(!node.overwrite_data(other));
+        }
+        let image = node.clone();
+        assert!(!node.overwrite_data(Some(b"data")));
+        drop(image);
+        assert!(node.overwrite_data(Some(b"data")));
+        let mut null = Node {
+            blob: Some(make_blob(&mut Vec::new(), b"name", None)),
+            ..Node::default()
+        };
+        assert!(!null.overwrite_data(Some(b"")) && null.data().is_none());
     }
 
     #[test]
