@@ -2,10 +2,10 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ironkeeper_client::process::Running;
-use ironkeeper_client::{Client, ConnectOptions, requests};
+use ironkeeper_client::{Client, ConnectOptions, poll, requests};
 use ironkeeper_proto::CreateFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -137,4 +137,42 @@ fn a_server_whose_output_nobody_takes_goes_on() {
     assert!(child.try_wait().unwrap().is_none());
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// A process that stood still for longer than its sessions last could not hear their clients: those who speak up when it
+/// goes on keep their sessions, and those who do not lose them, but not before they had the time.
+#[test]
+fn sessions_outlive_a_process_that_stood_still() {
+    for home in ["task", "thread"] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path())
+            .with_config("tickTime", 200)
+            .with_config("ironkeeper.engineHome", home);
+        let running = server.start_and_wait(WITHIN).unwrap();
+        let options = ConnectOptions {
+            timeout_ms: 1000,
+            ..ConnectOptions::default()
+        };
+        let connect = || Client::connect(running.address(), &options).unwrap();
+        let (mut speaks, mut silent) = (connect(), connect());
+        for (client, path) in [(&mut speaks, "/speaks"), (&mut silent, "/silent")] {
+            client
+                .create_with(path, b"", CreateFlags::Ephemeral)
+                .unwrap();
+        }
+        signal(&running, Signal::STOP);
+        let stopped = Instant::now();
+        poll::until("three timeouts to pass", WITHIN, || {
+            (stopped.elapsed() > Duration::from_secs(3)).then_some(())
+        })
+        .unwrap();
+        signal(&running, Signal::CONT);
+        speaks.ping().unwrap();
+        poll::until("the silent client's session to end", WITHIN, || {
+            let silent = speaks.exists("/silent", false).unwrap();
+            silent.is_none().then_some(())
+        })
+        .unwrap();
+        assert!(speaks.exists("/speaks", false).unwrap().is_some(), "{home}");
+    }
 }
