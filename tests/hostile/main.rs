@@ -13,6 +13,7 @@ mod sessions;
 mod trickle;
 mod watches;
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -75,11 +76,16 @@ fn try_connect(address: SocketAddr) -> Result<Client, ironkeeper_client::ClientE
 
 /// A connection without a session.
 fn dial(running: &Running) -> TcpStream {
-    let stream = TcpStream::connect(running.address()).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(WITHIN)).unwrap();
-    stream.set_write_timeout(Some(WITHIN)).unwrap();
-    stream
+    try_dial(running).unwrap()
+}
+
+/// The same where the server may have turned it away before the kernel says that it is there.
+fn try_dial(running: &Running) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(running.address())?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(WITHIN))?;
+    stream.set_write_timeout(Some(WITHIN))?;
+    Ok(stream)
 }
 
 /// The next `close` of the stream sends a reset.

@@ -107,7 +107,7 @@ fn fix() -> Result<(), Failure> {
 fn long(more: &[String]) -> Result<(), Failure> {
     peers::report(&peers::set_up()?)?;
     run(cargo()
-        .args(["test", "--profile", "long", "--workspace"])
+        .args(["test", "--profile", "long", "--workspace", "--no-fail-fast"])
         .args(more)
         .args(["--", "--show-output"])
         .env("IRONKEEPER_LONG", "1"))
