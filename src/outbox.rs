@@ -12,7 +12,7 @@ use ironkeeper_proto::SessionId;
 use ironkeeper_replica::Heartbeat;
 
 use crate::stats::Outgoing;
-use crate::unread::{Held, Unread};
+use crate::unread::{CROWDED_BYTES_MAX, Held, Unread};
 
 /// How a handshake ended.
 #[derive(Clone, Debug)]
@@ -76,8 +76,8 @@ struct Filling {
 }
 
 impl Outbox {
-    /// An empty outbox; more than `bytes_max` unread bytes abort the connection, and large ones when
-    /// all clients together leave too much unread.
+    /// An empty outbox; more than `bytes_max` unread bytes abort the connection, and less while all
+    /// clients together leave too much unread.
     pub(crate) fn new(bytes_max: usize, unread: &Arc<Unread>) -> Self {
         Self {
             filling: Mutex::new(Filling {
@@ -140,9 +140,10 @@ impl OpenOutbox<'_> {
         if parcel.abort {
             return;
         }
+        let was_behind = parcel.bytes.len() > CROWDED_BYTES_MAX;
         change(parcel);
         held.note(parcel.bytes.len());
-        if parcel.bytes.len() > self.bytes_max || held.is_too_much() {
+        if parcel.bytes.len() > self.bytes_max || (was_behind && held.is_crowded()) {
             parcel.bytes = Vec::new();
             parcel.abort = true;
             held.note(0);

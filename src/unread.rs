@@ -1,14 +1,17 @@
 //! What clients leave unread, all of them together: a bound on memory that none of them can reach alone.
 //!
 //! Only connections count whose client is more than [`COUNTED_FROM`] behind; the others cost no more than their
-//! buffers. When the sum is too large, who gets still more is closed at once, and who takes nothing is closed soon
-//! (`connection/mod.rs`).
+//! buffers. While the sum is too large, who is more than [`CROWDED_BYTES_MAX`] behind and gets still more is closed at
+//! once, and who takes little is closed soon (`connection/mod.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Up to so many bytes unread are not counted.
 pub(crate) const COUNTED_FROM: usize = 1 << 20;
+
+/// What one client may leave unread and still get more, while the sum is too large.
+pub(crate) const CROWDED_BYTES_MAX: usize = 8 << 20;
 
 /// The sum of one server.
 #[derive(Debug)]
@@ -69,16 +72,16 @@ impl Held {
         self.bytes = bytes;
     }
 
-    /// Whether it is counted, and the sum too large.
+    /// What is counted of it.
     #[inline]
-    pub(crate) fn is_too_much(&self) -> bool {
-        self.bytes > 0 && self.unread.is_too_much()
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Whether it is counted.
+    /// Whether the sum is too large.
     #[inline]
-    pub(crate) fn is_counted(&self) -> bool {
-        self.bytes > 0
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.unread.is_too_much()
     }
 }
 
@@ -97,15 +100,15 @@ mod tests {
         let unread = Arc::new(Unread::new(5 * COUNTED_FROM));
         let (mut a, mut b) = (Held::new(&unread), Held::new(&unread));
         a.note(COUNTED_FROM);
-        assert!(unread.bytes() == 0 && !a.is_counted());
+        assert_eq!((unread.bytes(), a.bytes()), (0, 0));
         a.note(3 * COUNTED_FROM);
         b.note(2 * COUNTED_FROM);
         assert_eq!(unread.bytes(), 5 * COUNTED_FROM);
-        assert!(!a.is_too_much());
+        assert!(!a.is_crowded());
         b.note(2 * COUNTED_FROM + 1);
-        assert!(a.is_too_much() && b.is_too_much());
+        assert!(a.is_crowded() && b.is_crowded());
         a.note(2 * COUNTED_FROM);
-        assert!(!a.is_too_much());
+        assert!(!a.is_crowded());
         a.note(0);
         drop(b);
         assert_eq!(unread.bytes(), 0);

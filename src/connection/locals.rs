@@ -14,6 +14,7 @@ use super::{Connection, End, Talk};
 use crate::state::Server;
 use crate::stats::namespaces::Spending;
 use crate::stats::{Frame, Outgoing};
+use crate::unread::CROWDED_BYTES_MAX;
 
 /// The tree's read guard, taken when the first read of a batch needs it and kept for the batch.
 #[derive(Default)]
@@ -36,12 +37,14 @@ impl<'a> Connection<'a> {
         while self.large.front().is_some_and(|(n, _)| *n <= replied) {
             self.large.pop_front();
         }
+        let was_behind = self.unwritten() > CROWDED_BYTES_MAX && !parcel.bytes.is_empty();
         self.output.extend_from_slice(&parcel.bytes);
         self.count_sent(&parcel.frames);
-        // The outbox is emptied at every wake-up, so its own bound never meets what others make for a
+        // The outbox is emptied at every wake-up, so its own bounds never meet what others make for a
         // client that does not read: watch events.
-        let unwritten = self.output.len() - self.written;
-        if parcel.abort || unwritten > super::OUTBOX_BYTES_MAX {
+        let is_too_far = self.unwritten() > super::OUTBOX_BYTES_MAX
+            || (was_behind && self.server.unread.is_too_much());
+        if parcel.abort || is_too_far {
             self.abort();
         } else if parcel.close && self.end != Some(End::Abort) {
             self.finish();

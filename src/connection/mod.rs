@@ -55,9 +55,12 @@ const OUTBOX_BYTES_MAX: usize = 64 << 20;
 /// Reads of one connection that wait behind its writes, at most.
 const READS_BEHIND_MAX: usize = 256;
 
-/// How long a client may take nothing at all where that matters: of the last answers before its connection closes, which
-/// it could keep for ever otherwise, or while all clients together leave too much unread.
+/// How long a client may take nothing of the last answers before its connection closes: it could keep that for ever.
+/// And the time in which it has to take a part of what it left unread while all clients together leave too much.
 const TAKING_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// That part, as a divisor.
+const TAKING_PART_MIN: usize = 8;
 
 /// What one read takes from a socket at most.
 const READ_BYTES: usize = 64 << 10;
@@ -231,6 +234,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         taking_deadline: None,
     };
     let end = poll_fn(|cx| connection.poll(cx)).await;
+    connection.held.note(0);
     let session = shared.session();
     server.watches.lock().remove_watcher(shared.id.watcher);
     if !matches!(connection.talk, Talk::Greeting | Talk::Word) {
@@ -369,7 +373,11 @@ impl Connection<'_> {
 
     /// Whether the client has to read before more is written for it.
     fn is_output_full(&self) -> bool {
-        self.output.len() - self.written > OUTPUT_BYTES_MAX
+        self.unwritten() > OUTPUT_BYTES_MAX
+    }
+
+    fn unwritten(&self) -> usize {
+        self.output.len() - self.written
     }
 
     fn received(&mut self, bytes: &[u8]) {
@@ -432,7 +440,10 @@ impl Connection<'_> {
                     self.written += written;
                     self.sent += written as u64;
                 }
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    forget_written(&mut self.output, &mut self.written);
+                    return Ok(());
+                }
             }
         }
         self.output.clear();
@@ -456,12 +467,12 @@ impl Connection<'_> {
         }
     }
 
-    /// Ready when the client has taken nothing for a while, and the connection is to close after what is
-    /// unwritten, or all clients together leave too much unread.
+    /// Ready when the client takes nothing though the connection is to close after what is unwritten, or
+    /// little while all clients together leave too much unread.
     fn poll_taking_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.held.note(self.output.len());
         let is_flushing = self.end == Some(End::Flush) && !self.output.is_empty();
-        if !is_flushing && !self.held.is_counted() {
+        if !is_flushing && self.held.bytes() == 0 {
             self.taking_deadline = None;
             return Poll::Pending;
         }
@@ -470,23 +481,34 @@ impl Connection<'_> {
             let (deadline, then) = self
                 .taking_deadline
                 .get_or_insert_with(|| (Box::pin(tokio::time::sleep(TAKING_PAUSE_MAX)), sent));
-            if *then != sent {
-                self.taking_deadline = None;
-                continue;
-            }
             ready!(deadline.as_mut().poll(cx));
-            if is_flushing {
+            let then = *then;
+            self.taking_deadline = None;
+            self.send_what_fits();
+            let taken = self.sent - then;
+            if is_flushing && taken == 0 {
                 return Poll::Ready(());
             }
-            if self.held.is_too_much() {
+            let enough = self.held.bytes() / TAKING_PART_MIN;
+            if self.held.bytes() > 0 && self.held.is_crowded() && taken < enough as u64 {
                 tracing::warn!(
                     peer = %self.shared.peer,
-                    "closing a connection that takes nothing: clients leave {} bytes unread together",
+                    "closing a connection that takes little of what it asked for: clients leave {} bytes \
+                     unread together",
                     self.server.unread.bytes()
                 );
                 return Poll::Ready(());
             }
-            self.taking_deadline = None;
+        }
+    }
+
+    /// Writes past the runtime, which says that there is room again only when a third of the socket's buffer is
+    /// free: a slow client may take seconds for that.
+    fn send_what_fits(&mut self) {
+        let rest = self.output.get(self.written..).unwrap_or_default();
+        if let Ok(written) = socket2::SockRef::from(&self.stream).send(rest) {
+            self.written += written;
+            self.sent += written as u64;
         }
     }
 
@@ -510,5 +532,33 @@ impl Connection<'_> {
         self.reads_behind = VecDeque::new();
         self.parcel = Parcel::default();
         self.shared.outbox.trim();
+    }
+}
+
+/// Lets go of what was written, once that is as much as what was not: a client that is always a little
+/// behind must not keep all that it ever got.
+fn forget_written(output: &mut Vec<u8>, written: &mut usize) {
+    if *written >= READ_BYTES && *written >= output.len() - *written {
+        output.drain(..*written);
+        output.shrink_to(2 * output.len());
+        *written = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Never is all of it written: a megabyte stays, whatever goes.
+    #[test]
+    fn output_of_a_client_that_is_always_behind_does_not_pile_up() {
+        let (mut output, mut written) = (vec![0; 1 << 20], 0);
+        for taken in [1, 100, READ_BYTES - 1, READ_BYTES, 1 << 19, 1 << 20].repeat(100) {
+            output.resize(output.len() + taken, 1);
+            written += taken;
+            forget_written(&mut output, &mut written);
+            assert_eq!(output.len() - written, 1 << 20);
+            assert!(output.capacity() <= 6 << 20, "{}", output.capacity());
+        }
     }
 }

@@ -206,6 +206,7 @@ impl Tree {
             content_crc: digest::content_crc(path, data),
             before: self.counted_digest(id, path),
         });
+        debug_assert_eq!(digests.before, self.counted_digest(id, path));
         let (ctime, _) = {
             let node = self.core.arena.node(id);
             node.times(self.core.arena.side(id))

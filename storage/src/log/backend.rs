@@ -22,15 +22,20 @@ const SAMPLES: usize = 9;
 const SAMPLE_BUDGET: Duration = Duration::from_micros(1500);
 /// Up to this median a write may run inline: a reader on the same thread waits no longer than it.
 const INLINE_MAX: Duration = Duration::from_micros(500);
-/// A write this slow on a device whose median is under [`INLINE_MAX`] is a stall of the machinery.
+/// A write this slow on a device whose median is under [`INLINE_MAX`] is a stall of the machinery; beside what its bytes
+/// take on a device that writes so many a second.
 const STALL: Duration = Duration::from_millis(3);
+const BYTES_A_SECOND_LEAST: u64 = 100 << 20;
 /// So many stalls among [`STALL_WINDOW`] writes end the use of io_uring. Fewer are the file system's own, while it
 /// commits its journal, or come from an engine too busy to take a completion.
 const STALLS_MAX: u32 = 16;
 const STALL_WINDOW: u32 = 256;
-/// So many inline writes in a row over [`SLOW_INLINE`] move all writes to a thread.
+/// So many inline writes in a row over [`SLOW_INLINE`] move all writes to a thread: or a few that took very long, since
+/// nobody else on the caller's thread is served meanwhile.
 const SLOW_INLINE_RUN: u32 = 256;
 const SLOW_INLINE: Duration = Duration::from_millis(1);
+const HANGING_INLINE_RUN: u32 = 4;
+const HANGING_INLINE: Duration = Duration::from_secs(1);
 
 /// Watches write latencies and says when to change the machinery.
 #[derive(Debug)]
@@ -42,7 +47,9 @@ pub(crate) struct Watch {
     small_inline: bool,
     writes: u32,
     stalls: u32,
+    /// Slow inline writes in a row, and the time they took.
     slow_run: u32,
+    slow_time: Duration,
 }
 
 /// The queue chosen, and what goes on watching it.
@@ -70,6 +77,7 @@ pub(crate) fn choose(
             writes: 0,
             stalls: 0,
             slow_run: 0,
+            slow_time: Duration::ZERO,
         },
     };
     let failed = |error: io::Error| StorageError::Io {
@@ -211,21 +219,24 @@ impl Watch {
         match (self.backend, kind) {
             (_, QueueKind::Thread) => None,
             _ if is_inline => self.note_inline(latency),
-            (Backend::Auto, QueueKind::Uring) => self.note_uring(latency, median),
+            (Backend::Auto, QueueKind::Uring) => self.note_uring(bytes, latency, median),
             _ => None,
         }
     }
 
     fn note_inline(&mut self, latency: Duration) -> Option<(QueueKind, String)> {
-        self.slow_run = if latency > SLOW_INLINE {
-            self.slow_run + 1
-        } else {
-            0
-        };
-        (self.slow_run >= SLOW_INLINE_RUN).then(|| {
+        if latency <= SLOW_INLINE {
+            (self.slow_run, self.slow_time) = (0, Duration::ZERO);
+            return None;
+        }
+        self.slow_run += 1;
+        self.slow_time += latency;
+        let hangs = self.slow_run >= HANGING_INLINE_RUN && self.slow_time >= HANGING_INLINE;
+        (hangs || self.slow_run >= SLOW_INLINE_RUN).then(|| {
             let why = format!(
-                "{SLOW_INLINE_RUN} writes in a row took over {} ms",
-                SLOW_INLINE.as_millis()
+                "{} writes in a row took {} ms",
+                self.slow_run,
+                self.slow_time.as_millis()
             );
             (QueueKind::Thread, why)
         })
@@ -233,6 +244,7 @@ impl Watch {
 
     fn note_uring(
         &mut self,
+        bytes: usize,
         latency: Duration,
         median: impl FnOnce() -> Duration,
     ) -> Option<(QueueKind, String)> {
@@ -240,7 +252,8 @@ impl Watch {
         if self.writes >= STALL_WINDOW {
             (self.writes, self.stalls) = (0, 0);
         }
-        if latency < STALL {
+        let transfer = Duration::from_micros(bytes as u64 * 1_000_000 / BYTES_A_SECOND_LEAST);
+        if latency < STALL + transfer {
             return None;
         }
         // From the first write on every one may stall: then the running median is itself a
@@ -275,6 +288,7 @@ mod tests {
             writes: 0,
             stalls: 0,
             slow_run: 0,
+            slow_time: Duration::ZERO,
         }
     }
 
@@ -311,6 +325,12 @@ mod tests {
         let mut latencies = vec![100; 2000];
         latencies.iter_mut().step_by(20).for_each(|us| *us = 5000);
         assert_eq!(uring(&mut rare, &latencies), None);
+        // A megabyte takes its time.
+        let mut bulk = watch(Backend::Auto, 80);
+        assert_eq!(
+            switches(&mut bulk, QueueKind::Uring, 1 << 20, &[8000; 100]),
+            None
+        );
         // A slow device is slow by any road.
         let mut slow = watch(Backend::Auto, 6000);
         assert_eq!(uring(&mut slow, &[8000; 100]), None);
@@ -334,6 +354,12 @@ mod tests {
                 Some((511, QueueKind::Thread))
             );
         }
+        // A device that hangs does not take that long to be found out.
+        let mut hanging = watch(Backend::Auto, 80);
+        assert_eq!(
+            switches(&mut hanging, QueueKind::Uring, SMALL, &[300_000; 10]),
+            Some((3, QueueKind::Thread))
+        );
         // Large ones are not the caller's.
         let mut watch = watch(Backend::Pwrite, 80);
         assert_eq!(
