@@ -3,6 +3,7 @@
 usage: run_kazoo.py VERDICTS MODULE...
 """
 
+import functools
 import importlib
 import os
 import sys
@@ -17,6 +18,7 @@ def one_after_the_other(test):
     """A test that starts a reader, then a writer, and expects them in that order at the lock, with nothing to see to
     it: here a thread has started when it stands in line."""
 
+    @functools.wraps(test)
     def ordered(self):
         make_thread = self.make_thread
 
