@@ -52,7 +52,7 @@ pub trait ReadSink {
     /// An event that setWatches makes up: with zxid -1, to be sent before the reply.
     fn event(&mut self, kind: EventType, path: &str);
     /// A node was shown to a client, with `length` of data or of its children's names, as
-    /// [`utf16_len`](crate::utf16_len) counts: for statistics. Parts of a multiRead tell one by one.
+    /// [`utf16_len`] counts: for statistics. Parts of a multiRead tell one by one.
     fn shown(&mut self, path: &str, length: u64);
 }
 
