@@ -269,12 +269,12 @@ fn set_watches_whose_events_nobody_reads() {
         for _ in 0..FRAMES {
             deaf.submit(&request);
         }
-        // The server stops reading when the client does: not all of it goes out before the end.
-        let sender = std::thread::spawn(move || deaf.flush());
+        // The server stops reading when the client does; what is still on its way at the end may be taken and
+        // dropped, or be refused.
+        let sender = std::thread::spawn(move || drop(deaf.flush()));
         bystander.gets(100);
         until_metric(&running, "zk_num_alive_connections", |n| n == 2);
-        let sent = sender.join().unwrap();
-        assert!(sent.is_err() || behind_a_write, "all of it was taken");
+        sender.join().unwrap();
         // 40 bytes an event for 6 of a path: a frame brings 6 MB, which is the first that output waits for;
         // behind a write those of all frames that were read with it, until that is too much.
         memory.stayed_within("events that nobody reads", SLACK_KIB + OUTBOX_KIB);
