@@ -44,6 +44,13 @@ impl<'a> Connection<'a> {
         // client that does not read: watch events.
         let is_too_far = self.unwritten() > super::OUTBOX_BYTES_MAX
             || (was_behind && self.server.unread.is_too_much());
+        if is_too_far {
+            tracing::warn!(
+                peer = %self.shared.peer,
+                "closing a connection whose client has {} bytes to read and gets still more",
+                self.unwritten()
+            );
+        }
         if parcel.abort || is_too_far {
             self.abort();
         } else if parcel.close && self.end != Some(End::Abort) {

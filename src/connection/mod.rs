@@ -490,7 +490,7 @@ impl Connection<'_> {
                 return Poll::Ready(());
             }
             let enough = self.held.bytes() / TAKING_PART_MIN;
-            if self.held.bytes() > 0 && self.held.is_crowded() && taken < enough as u64 {
+            if self.held.is_crowded() && taken < enough as u64 {
                 tracing::warn!(
                     peer = %self.shared.peer,
                     "closing a connection that takes little of what it asked for: clients leave {} bytes \

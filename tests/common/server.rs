@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use ironkeeper_client::poll;
 use tempfile::TempDir;
 
 use super::peers::Peers;
@@ -16,8 +17,6 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How long to wait for one answer of a server that starts: Apache now and then leaves the very
 /// first connection without one.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How long a pause between two looks at a server that starts.
-const POLL: Duration = Duration::from_millis(10);
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,28 +194,21 @@ impl Server {
     }
 
     fn wait_until_serving(&self) -> Result<(), String> {
-        let deadline = Instant::now() + START_DEADLINE;
-        loop {
-            if self
-                .word_within("srvr", PATIENCE)
-                .is_ok_and(|text| text.contains("Mode: "))
-            {
-                return Ok(());
-            }
-            if self.has_ended() || Instant::now() > deadline {
-                let what = if self.has_ended() {
-                    "ended"
-                } else {
-                    "does not serve"
-                };
-                return Err(format!(
-                    "{} {what}; it printed:\n{}",
-                    self.kind.name(),
-                    self.log()
-                ));
-            }
-            std::thread::sleep(POLL);
-        }
+        let serves = poll::until("an answer to srvr", START_DEADLINE, || {
+            let answer = self.word_within("srvr", PATIENCE);
+            let serves = answer.is_ok_and(|text| text.contains("Mode: "));
+            (serves || self.has_ended()).then_some(serves)
+        });
+        let what = match serves {
+            Ok(true) => return Ok(()),
+            Ok(false) => "ended",
+            Err(_) => "does not serve",
+        };
+        Err(format!(
+            "{} {what}; it printed:\n{}",
+            self.kind.name(),
+            self.log()
+        ))
     }
 }
 
