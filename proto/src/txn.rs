@@ -47,6 +47,7 @@ pub struct TxnHeader {
 }
 
 impl<'a> Record<'a> for TxnHeader {
+    #[inline]
     fn decode(reader: &mut Reader<'a>) -> Result<TxnHeader, DecodeError> {
         Ok(TxnHeader {
             session: SessionId(reader.i64()?),
@@ -66,6 +67,7 @@ impl<'a> Record<'a> for TxnHeader {
     }
 }
 
+#[inline]
 fn decode_kind(reader: &mut Reader<'_>) -> Result<OpCode, DecodeError> {
     let offset = reader.offset();
     let value = reader.i32()?;
@@ -283,6 +285,7 @@ impl<'a> Txn<'a> {
 
     /// Reads the body of a txn of type `kind`. What follows it must be nothing or a digest, because the two oldest
     /// forms (create without the last int, closeSession without body) show only in where the bytes end.
+    #[inline]
     fn decode_body(kind: OpCode, reader: &mut Reader<'a>) -> Result<Txn<'a>, DecodeError> {
         Ok(match kind {
             OpCode::Create => Txn::Create(CreateTxn::decode(reader)?),
@@ -431,6 +434,7 @@ impl<'a> Record<'a> for CreateTtlTxn<'a> {
 }
 
 impl<'a> Record<'a> for SetDataTxn<'a> {
+    #[inline]
     fn decode(reader: &mut Reader<'a>) -> Result<SetDataTxn<'a>, DecodeError> {
         Ok(SetDataTxn {
             path: reader.str("path")?,
@@ -480,6 +484,7 @@ impl<'a> Record<'a> for CheckTxn<'a> {
 ///
 /// # Errors
 /// If they are not: too short for their type, of an unknown type, or with bytes over that are no digest.
+#[inline]
 pub fn decode_record(
     record: &[u8],
 ) -> Result<(TxnHeader, Txn<'_>, Option<TxnDigest>), DecodeError> {

@@ -25,22 +25,25 @@ pub(crate) enum Waiter {
     },
 }
 
-/// What is done once everything up to `zxid` is applied.
+/// A txn that is applied once it is committed.
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) zxid: Zxid,
+    pub(crate) place: Place,
+    pub(crate) foreseen: Option<Foreseen>,
+    pub(crate) waiter: Waiter,
+}
+
+/// What takes no zxid and has its place behind the txn `after`, before the next one.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    pub(crate) after: Zxid,
     pub(crate) work: Work,
 }
 
 /// What there is to do.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// Apply the record and tell who waits for it.
-    Txn {
-        place: Place,
-        foreseen: Option<Foreseen>,
-        waiter: Waiter,
-    },
     /// Answer a read that was sent behind a write of its own session: it shows the state after that
     /// write and before the session's next one.
     Read(Box<Read>),

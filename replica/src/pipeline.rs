@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use ironkeeper_proto::{ErrorCode, OpCode, SessionId, Txn, Xid, Zxid, decode_record};
 use ironkeeper_tree::acl::Identities;
-use ironkeeper_tree::prep::{Foreseen, Prep, PrepOptions, Prepared, RequestContext};
+use ironkeeper_tree::prep::{Prep, PrepOptions, Prepared, RequestContext};
 use ironkeeper_tree::watch::WatchTable;
 use ironkeeper_tree::{DigestCheck, QuotaExceeded, Tree};
 
 use crate::batches::{Batches, Place};
 use crate::changes::{changes, written};
 use crate::events::Events;
-use crate::pending::{Pending, Waiter, Work};
+use crate::pending::{Aside, Pending, Waiter, Work};
 use crate::reaper::{Reaper, ReaperOptions};
 use crate::replies;
 use crate::seams::{Asked, ConnId, DIGEST_INTERVAL, Logged, Now, Outlet, RecordSink, Request};
@@ -39,6 +39,7 @@ pub struct Replica {
     reaper: Reaper,
     batches: Batches,
     pending: VecDeque<Pending>,
+    asides: VecDeque<Aside>,
     last_proposed: Zxid,
     last_durable: Zxid,
     last_committed: Zxid,
@@ -67,6 +68,7 @@ impl Replica {
             sessions,
             batches: Batches::default(),
             pending: VecDeque::new(),
+            asides: VecDeque::new(),
             last_proposed: last,
             last_durable: last,
             last_committed: last,
@@ -104,15 +106,24 @@ impl Replica {
     /// Whether [`Replica::apply`] has something to do.
     #[must_use]
     pub fn has_committed(&self) -> bool {
-        self.pending
+        self.has_aside()
+            || self
+                .pending
+                .front()
+                .is_some_and(|first| first.zxid <= self.last_committed)
+    }
+
+    /// Whether the next thing to do takes no zxid.
+    fn has_aside(&self) -> bool {
+        self.asides
             .front()
-            .is_some_and(|first| first.zxid <= self.last_committed)
+            .is_some_and(|aside| aside.after <= self.last_applied)
     }
 
     /// What was proposed, or waits for its turn behind that, and is not answered yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.pending.len()
+        self.pending.len() + self.asides.len()
     }
 
     /// Sessions that are alive here.
@@ -180,17 +191,16 @@ impl Replica {
         self.sessions.track(session, timeout_ms, now.mono_ms);
         let wire_timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
         let context = self.context(now, session, Xid(0));
-        self.log_with(context, log, |prep, context, record| {
-            let prepared = prep.create_session(tree, context, wire_timeout_ms, record);
-            (
-                prepared,
-                Waiter::Session {
-                    conn,
-                    session,
-                    timeout_ms,
-                },
-            )
-        });
+        let prep = &mut self.prep;
+        let (place, _) = self
+            .batches
+            .append(|record| prep.create_session(tree, &context, wire_timeout_ms, record));
+        let waiter = Waiter::Session {
+            conn,
+            session,
+            timeout_ms,
+        };
+        self.log_record(context.zxid, place, waiter, log);
     }
 
     /// The connection is gone; its session lives until its timeout.
@@ -210,10 +220,7 @@ impl Replica {
     ) {
         if !request.op.is_write() {
             let work = Work::Read(Box::new(request.into()));
-            self.pending.push_back(Pending {
-                zxid: self.last_proposed,
-                work,
-            });
+            self.put_aside(work);
             return;
         }
         let Request {
@@ -242,26 +249,32 @@ impl Replica {
             session_error,
             ..self.context(now, session, xid)
         };
-        let prepared = self.log_with(context, log, |prep, context, record| {
-            let prepared = match session_error {
-                // Another connection's session is not this one's to close.
-                Some(code) if op == OpCode::CloseSession => prep.refuse(context, code, record),
-                _ => prep.prepare(tree, context, op, request.body, record),
-            };
-            let waiter = if is_moved(&prepared) {
-                Waiter::Nobody
-            } else {
-                Waiter::Reply {
-                    conn,
-                    xid,
-                    op,
-                    received_us,
-                }
-            };
-            (prepared, waiter)
+        let prep = &mut self.prep;
+        let (place, prepared) = self.batches.append(|record| match session_error {
+            // Another connection's session is not this one's to close.
+            Some(code) if op == OpCode::CloseSession => prep.refuse(&context, code, record),
+            _ => prep.prepare(tree, &context, op, request.body, record),
         });
-        if is_moved(&prepared) {
+        if prepared.unparsable {
+            self.batches.undo(place);
+            let asked = Asked {
+                xid,
+                op: OpCode::Error,
+                zxid: self.last_proposed,
+            };
+            self.queue_error(request, Some(asked), prepared.err);
+        } else if is_moved(&prepared) {
+            // There is no reply then, not even to a multi.
+            self.log_record(context.zxid, place, Waiter::Nobody, log);
             out.discard(request);
+        } else {
+            let waiter = Waiter::Reply {
+                conn,
+                xid,
+                op,
+                received_us,
+            };
+            self.log_record(context.zxid, place, waiter, log);
         }
         if let Some(path) = self.prep.take_refused_by_quota() {
             out.over_quota(&path);
@@ -271,9 +284,13 @@ impl Replica {
     /// Refuses a request that nobody has looked at: it takes no zxid, and its reply leaves in its
     /// place among the connection's others.
     pub fn refuse(&mut self, request: &Request<'_>, err: ErrorCode) {
+        self.queue_error(request, None, err);
+    }
+
+    fn queue_error(&mut self, request: &Request<'_>, asked: Option<Asked>, err: ErrorCode) {
         let mut frame = Vec::new();
         replies::encode_read(&mut frame, request.xid, self.last_proposed, |_| err);
-        self.queue_reply(request.conn, request.received_us, None, frame);
+        self.queue_reply(request.conn, request.received_us, asked, frame);
     }
 
     /// A reply that is made already leaves in its place among the connection's others.
@@ -294,8 +311,12 @@ impl Replica {
             asked,
             frame,
         };
-        self.pending.push_back(Pending {
-            zxid: self.last_proposed,
+        self.put_aside(work);
+    }
+
+    fn put_aside(&mut self, work: Work) {
+        self.asides.push_back(Aside {
+            after: self.last_proposed,
             work,
         });
     }
@@ -317,9 +338,11 @@ impl Replica {
         let expired = self.sessions.expire(now.mono_ms, max);
         for &session in &expired {
             let context = self.context(now, session, Xid(0));
-            self.log_with(context, log, |prep, context, record| {
-                (prep.close_session(tree, context, record), Waiter::Nobody)
-            });
+            let prep = &mut self.prep;
+            let (place, _) = self
+                .batches
+                .append(|record| prep.close_session(tree, &context, record));
+            self.log_record(context.zxid, place, Waiter::Nobody, log);
         }
         expired
     }
@@ -342,7 +365,7 @@ impl Replica {
             let reap = |record: &mut Vec<u8>| prep.reap(tree, &context, &path, record);
             let (place, is_valid) = self.batches.append(reap);
             if is_valid {
-                self.log_record(context.zxid, place, None, Waiter::Nobody, log);
+                self.log_record(context.zxid, place, Waiter::Nobody, log);
                 reaped += 1;
             } else {
                 self.batches.undo(place);
@@ -385,55 +408,42 @@ impl Replica {
             if !self.has_committed() {
                 break;
             }
-            let Some(pending) = self.pending.pop_front() else {
-                break;
-            };
-            match pending.work {
-                Work::Txn {
-                    place,
-                    foreseen,
-                    waiter,
-                } => {
-                    self.apply_one(pending.zxid, place, foreseen, waiter, tree, watches, out);
+            if !self.has_aside() {
+                self.apply_next(tree, watches, out);
+                continue;
+            }
+            match self.asides.pop_front().map(|aside| aside.work) {
+                Some(Work::Read(read)) => {
+                    read.serve(&self.options.prep.acl, tree, watches, out);
                 }
-                Work::Read(read) => read.serve(&self.options.prep.acl, tree, watches, out),
-                Work::Reply {
+                Some(Work::Reply {
                     conn,
                     received_us,
                     asked,
                     frame,
-                } => {
-                    out.reply(conn, received_us, asked, |bytes| {
-                        bytes.extend_from_slice(&frame);
-                    });
-                }
+                }) => out.reply(conn, received_us, asked, |bytes| {
+                    bytes.extend_from_slice(&frame);
+                }),
+                None => {}
             }
         }
-        let next = self.pending.iter().find_map(|pending| match pending.work {
-            Work::Txn { place, .. } => Some(place),
-            _ => None,
-        });
-        match next {
-            Some(place) => self.batches.release_before(place),
+        match self.pending.front() {
+            Some(next) => self.batches.release_before(next.place),
             None => self.batches.release_all(),
         }
         self.prep.applied(self.last_applied);
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a txn, who waits for it, and what it changes"
-    )]
-    fn apply_one(
-        &mut self,
-        zxid: Zxid,
-        place: Place,
-        foreseen: Option<Foreseen>,
-        waiter: Waiter,
-        tree: &mut Tree,
-        watches: &mut WatchTable,
-        out: &mut impl Outlet,
-    ) {
+    fn apply_next(&mut self, tree: &mut Tree, watches: &mut WatchTable, out: &mut impl Outlet) {
+        let Some(&Pending {
+            zxid,
+            place,
+            foreseen,
+            waiter,
+        }) = self.pending.front()
+        else {
+            return;
+        };
         let record = self.batches.record(place);
         let (header, txn, digest) =
             decode_record(record).expect("a record that this replica encoded itself");
@@ -447,6 +457,7 @@ impl Replica {
         let applied = tree.apply_foreseen(&header, &txn, digest.as_ref(), foreseen, &mut events);
         assert!(zxid > self.last_applied, "applied out of order");
         self.last_applied = zxid;
+        self.pending.pop_front();
         self.changes += changes(&txn, &applied);
         if applied.result.err == 0 {
             written(&txn, events.out);
@@ -503,61 +514,20 @@ impl Replica {
         }
     }
 
-    /// Gives out the next zxid, lets `encode` write the record, and hands it to the log.
-    fn log_with<'c>(
-        &mut self,
-        context: RequestContext<'c>,
-        log: &mut impl RecordSink,
-        encode: impl FnOnce(&mut Prep, &RequestContext<'c>, &mut Vec<u8>) -> (Prepared, Waiter),
-    ) -> Prepared {
-        let zxid = context.zxid;
-        let prep = &mut self.prep;
-        let (place, (prepared, waiter)) =
-            self.batches.append(|record| encode(prep, &context, record));
-        if prepared.unparsable
-            && let Waiter::Reply {
-                conn,
-                xid,
-                received_us,
-                ..
-            } = waiter
-        {
-            self.batches.undo(place);
-            let mut frame = Vec::new();
-            replies::encode_read(&mut frame, xid, self.last_proposed, |_| prepared.err);
-            let asked = Asked {
-                xid,
-                op: OpCode::Error,
-                zxid: self.last_proposed,
-            };
-            self.queue_reply(conn, received_us, Some(asked), frame);
-            return prepared;
-        }
-        self.log_record(zxid, place, prepared.foreseen, waiter, log);
-        prepared
-    }
-
     /// Hands the record of the next zxid to the log.
     #[inline]
-    fn log_record(
-        &mut self,
-        zxid: Zxid,
-        place: Place,
-        foreseen: Option<Foreseen>,
-        waiter: Waiter,
-        log: &mut impl RecordSink,
-    ) {
+    fn log_record(&mut self, zxid: Zxid, place: Place, waiter: Waiter, log: &mut impl RecordSink) {
         self.last_proposed = zxid;
         let record = self.batches.record(place);
         self.logged.txns += 1;
         self.logged.bytes += record.len() as u64;
         log.append(zxid, record);
-        let work = Work::Txn {
+        self.pending.push_back(Pending {
+            zxid,
             place,
-            foreseen,
+            foreseen: self.prep.take_foreseen(),
             waiter,
-        };
-        self.pending.push_back(Pending { zxid, work });
+        });
     }
 
     fn context(&self, now: Now, session: SessionId, cxid: Xid) -> RequestContext<'static> {
@@ -573,7 +543,7 @@ impl Replica {
     }
 }
 
-/// Whether the session is served by another connection: there is no reply then, not even to a multi.
+/// Whether the session is served by another connection.
 fn is_moved(prepared: &Prepared) -> bool {
     prepared.err == ErrorCode::SessionMoved || prepared.multi_err == ErrorCode::SessionMoved
 }

@@ -38,7 +38,7 @@ impl Tree {
         stat: &StatPersisted,
     ) {
         let acl = self.acquire_acl(acl);
-        let content_crc = digest::content_crc("", data);
+        let digest = digest::node_digest("", data, stat);
         let blob = make_blob(&mut self.scratch, b"", data);
         let kind = NodeKind::Persistent;
         let new = NewNode {
@@ -47,12 +47,12 @@ impl Tree {
             acl,
             stat,
             kind,
-            content_crc,
+            digest,
         };
         let id = self.core.arena.insert_unlinked(new);
         assert_eq!(id, NodeId::ROOT, "the root is the first node");
         self.core.data_bytes += data.map_or(0, <[u8]>::len) as u64;
-        self.core.add_digest(digest::node_digest(content_crc, stat));
+        self.core.add_digest(digest);
     }
 
     /// Adds a node that is not there. The reference to `acl` becomes the node's. False: the node is ephemeral and
@@ -71,7 +71,7 @@ impl Tree {
         stat: &StatPersisted,
         kind: NodeKind,
     ) -> bool {
-        let content_crc = digest::content_crc(path, data);
+        let digest = digest::node_digest(path, data, stat);
         let blob = make_blob(&mut self.scratch, name.as_bytes(), data);
         let new = NewNode {
             parent,
@@ -79,7 +79,7 @@ impl Tree {
             acl,
             stat,
             kind,
-            content_crc,
+            digest,
         };
         let id = self.core.arena.insert_unlinked(new);
         self.core.arena.link(id);
@@ -88,7 +88,7 @@ impl Tree {
         self.core.data_bytes += data.map_or(0, <[u8]>::len) as u64;
         self.core.path_units += utf16_len(path);
         if digest::counts(path) {
-            self.core.add_digest(digest::node_digest(content_crc, stat));
+            self.core.add_digest(digest);
         }
         self.own(id, kind, stat.ephemeral_owner)
     }
@@ -96,8 +96,7 @@ impl Tree {
     /// Removes a node without children. Returns the bytes of its data.
     pub(crate) fn remove(&mut self, id: NodeId, path: &str) -> usize {
         if digest::counts(path) {
-            let digest = self.core.arena.digest(id);
-            self.core.sub_digest(digest);
+            self.core.sub_digest(self.core.arena.node(id).digest);
         }
         self.disown(id);
         let (parent, acl, hash, data_len) = {
@@ -152,12 +151,20 @@ impl Tree {
     /// Runs a change of a node that is at `path`.
     #[inline]
     fn change<R>(&mut self, id: NodeId, path: &str, change: impl FnOnce(&mut Tree) -> R) -> R {
-        let before = self.counted_digest(id, path);
-        self.core.sub_digest(before);
+        let before = self.core.arena.stat(id);
         let result = change(self);
-        let after = self.counted_digest(id, path);
-        self.core.add_digest(after);
+        let after = self.core.arena.stat(id);
+        let digest = digest::restated(self.core.arena.node(id).digest, &before, &after);
+        self.set_digest(id, path, digest);
         result
+    }
+
+    fn set_digest(&mut self, id: NodeId, path: &str, digest: u32) {
+        let before = std::mem::replace(&mut self.core.arena.node_mut(id).digest, digest);
+        if digest::counts(path) {
+            self.core.sub_digest(before);
+            self.core.add_digest(digest);
+        }
     }
 
     /// One more child has been created under `id`. -1: the old form, which does not say how many that makes.
@@ -192,21 +199,17 @@ impl Tree {
         }
     }
 
-    /// Returns the version before. `digests` are what is known of the node's checksums.
+    /// Returns the version before. `foreseen` is the node's digest before and after, as far as anybody knows: if it is
+    /// the one before that the node has, the other is believed.
     pub(crate) fn set_data(
         &mut self,
         id: NodeId,
         set: &SetDataTxn<'_>,
-        digests: Option<Digests>,
+        foreseen: Option<Digests>,
         zxid: Zxid,
         time_ms: i64,
     ) -> i32 {
         let (path, data) = (set.path, set.data);
-        let digests = digests.unwrap_or_else(|| Digests {
-            content_crc: digest::content_crc(path, data),
-            before: self.counted_digest(id, path),
-        });
-        debug_assert_eq!(digests.before, self.counted_digest(id, path));
         let (ctime, _) = {
             let node = self.core.arena.node(id);
             node.times(self.core.arena.side(id))
@@ -218,27 +221,27 @@ impl Tree {
         }
         node.version = set.version;
         node.mzxid = zxid.0;
-        node.content_crc = digests.content_crc;
         if !node.set_times(ctime, time_ms) {
             self.core.arena.set_times(id, ctime, time_ms);
         }
         let new_len = data.map_or(0, <[u8]>::len);
         self.core.data_bytes = self.core.data_bytes - old_len as u64 + new_len as u64;
-        self.core.sub_digest(digests.before);
-        let after = self.counted_digest(id, path);
-        self.core.add_digest(after);
+        let before = self.core.arena.node(id).digest;
+        let after = match foreseen {
+            Some(digests) if digests.before == before => {
+                debug_assert_eq!(digests.after, self.node_digest(id, set));
+                digests.after
+            }
+            _ => self.node_digest(id, set),
+        };
+        self.set_digest(id, path, after);
         self.quota_changed(path, 0, new_len as i64 - old_len as i64);
         version
     }
 
-    /// A node's part of the tree digest, 0 if it has none.
-    #[inline]
-    fn counted_digest(&self, id: NodeId, path: &str) -> u32 {
-        if digest::counts(path) {
-            self.core.arena.digest(id)
-        } else {
-            0
-        }
+    /// The digest of a node with the data that it has just been given.
+    fn node_digest(&self, id: NodeId, set: &SetDataTxn<'_>) -> u32 {
+        digest::node_digest(set.path, set.data, &self.core.arena.stat(id))
     }
 
     pub(crate) fn set_aversion(&mut self, id: NodeId, path: &str, aversion: i32) -> i32 {

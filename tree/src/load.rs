@@ -216,7 +216,7 @@ impl Builder {
             acl,
             stat: &node.stat,
             kind: node.kind,
-            content_crc: node.content_crc,
+            digest: node.digest,
         });
         if is_root {
             return Ok(());

@@ -1,7 +1,6 @@
 //! Nodes as readers see them, in a tree or in an image of one.
 
 use crate::acl_table::AclId;
-use crate::digest;
 use crate::node::arena::OwnedList;
 use crate::node::record::Node;
 use crate::node::{NodeId, NodeKind};
@@ -62,6 +61,12 @@ impl<'a> NodeRef<'a> {
     /// The stat as it is kept: cversion counts creations, the owner shows what kind of node it is.
     pub fn stored_stat(self) -> StatPersisted {
         self.core.arena.stat(self.id)
+    }
+
+    /// Of its data.
+    #[inline]
+    pub fn version(self) -> i32 {
+        self.record().version
     }
 
     /// What its life depends on.
@@ -153,14 +158,9 @@ impl<'a> NodeRef<'a> {
         path
     }
 
-    /// CRC-32 over its path and data: see [`crate::digest::node_digest`].
-    pub fn content_crc(self) -> u32 {
-        self.record().content_crc
-    }
-
     /// Its part of the tree digest, provided [`crate::digest::counts`] its path.
     pub fn digest(self) -> u32 {
-        digest::node_digest(self.content_crc(), &self.stored_stat())
+        self.record().digest
     }
 }
 

@@ -11,7 +11,7 @@ use ironkeeper_proto::{
     Writer, Xid, Zxid, decode_record, encode_record,
 };
 use ironkeeper_tree::acl::Identities;
-use ironkeeper_tree::prep::{Prep, PrepOptions, RequestContext};
+use ironkeeper_tree::prep::{Foreseen, Prep, PrepOptions, RequestContext};
 use ironkeeper_tree::{Anomaly, DigestCheck, Effects, SessionChange, Tree};
 
 /// E10: the old form says nothing about the parent; it counts one on.
@@ -419,26 +419,7 @@ fn a_txn_lands_at_its_path_whatever_node_is_named() {
         version: 1,
     });
     // What validation foresees of a txn for the other node.
-    let mut prep = Prep::new(PrepOptions::default());
-    let context = RequestContext {
-        session: SessionId(SESSION),
-        cxid: Xid(1),
-        zxid: Zxid(3),
-        time_ms: 3,
-        identities: const { &Identities::NONE },
-        local_session: false,
-        session_error: None,
-    };
-    let mut body = Vec::new();
-    let request = SetData {
-        path: Some("/b".into()),
-        data: Some(b"new"),
-        version: -1,
-    };
-    request.encode(&mut Writer::new(&mut body));
-    let foreseen = prep
-        .prepare(&tree, &context, OpCode::SetData, &body, &mut Vec::new())
-        .foreseen;
+    let foreseen = foreseen_of_set_data(&tree, "/b", 3);
     assert_eq!(foreseen.map(|foreseen| foreseen.node), tree.lookup("/b"));
     let header = header(3, OpCode::SetData);
     let applied = tree.apply_foreseen(&header, &set, None, foreseen, &mut ());
@@ -450,4 +431,53 @@ fn a_txn_lands_at_its_path_whatever_node_is_named() {
     };
     assert_eq!(data("/a"), Some(b"new".to_vec()));
     assert_ne!(data("/b"), data("/a"));
+}
+
+#[test]
+fn a_digest_foreseen_for_another_state_of_the_node_is_not_believed() {
+    let set = |version| {
+        Txn::SetData(SetDataTxn {
+            path: "/a",
+            data: Some(b"new"),
+            version,
+        })
+    };
+    let mut trees = [Tree::new(), Tree::new()];
+    for tree in &mut trees {
+        apply(tree, 1, &Txn::Create2(create("/a", 1)));
+    }
+    let [tree, other] = &mut trees;
+    let foreseen = foreseen_of_set_data(tree, "/a", 3);
+    assert!(foreseen.is_some());
+    // Something comes in between that validation knew nothing of.
+    for tree in [&mut *tree, &mut *other] {
+        apply(tree, 2, &set(1));
+    }
+    let header = header(3, OpCode::SetData);
+    tree.apply_foreseen(&header, &set(2), None, foreseen, &mut ());
+    other.apply(&header, &set(2), None, &mut ());
+    assert_eq!(tree.digest(), other.digest());
+}
+
+/// What validation foresees of a setData of "new".
+fn foreseen_of_set_data(tree: &Tree, path: &str, zxid: i64) -> Option<Foreseen> {
+    let mut prep = Prep::new(PrepOptions::default());
+    let context = RequestContext {
+        session: SessionId(SESSION),
+        cxid: Xid(1),
+        zxid: Zxid(zxid),
+        time_ms: 3,
+        identities: const { &Identities::NONE },
+        local_session: false,
+        session_error: None,
+    };
+    let mut body = Vec::new();
+    let request = SetData {
+        path: Some(path.into()),
+        data: Some(b"new"),
+        version: -1,
+    };
+    request.encode(&mut Writer::new(&mut body));
+    prep.prepare(tree, &context, OpCode::SetData, &body, &mut Vec::new());
+    prep.take_foreseen()
 }

@@ -133,7 +133,7 @@ impl Tree {
     }
 
     /// As [`Tree::apply`], for who made the txn on this very tree: `foreseen` is what
-    /// [`Prepared::foreseen`](crate::prep::Prepared::foreseen) said, and saves finding it out again.
+    /// [`Prep::take_foreseen`](crate::prep::Prep::take_foreseen) said, and saves finding it out again.
     /// A node of another name is not believed; anything else that is wrong in it shows in the digest.
     pub fn apply_foreseen(
         &mut self,

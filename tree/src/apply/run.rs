@@ -131,8 +131,9 @@ impl<'t, E: Effects> Run<'t, E> {
         foreseen: Option<Foreseen>,
     ) -> OpResult {
         let believed = foreseen.filter(|foreseen| {
-            let name = set.path.rsplit('/').next().unwrap_or_default();
-            self.tree.core.arena.node(foreseen.node).name() == name.as_bytes()
+            let name = self.tree.core.arena.node(foreseen.node).name();
+            let above = set.path.as_bytes().strip_suffix(name);
+            above.is_some_and(|above| above.ends_with(b"/"))
         });
         let done = if let Some(Foreseen { node, digests }) = believed {
             self.set_data(node, set, digests, true)

@@ -57,7 +57,7 @@ pub(crate) struct DecodedNode {
     pub(crate) parent: u32,
     pub(crate) hash: u32,
     pub(crate) acl: u32,
-    pub(crate) content_crc: u32,
+    pub(crate) digest: u32,
     pub(crate) kind: NodeKind,
     pub(crate) stat: StatPersisted,
 }
@@ -331,8 +331,7 @@ fn nodes(
         out.path_units += here.path_units;
         out.data_bytes += data_len as u64;
         if counts {
-            let digest = digest::node_digest(node.content_crc, &node.stat);
-            out.digest = out.digest.wrapping_add(u64::from(digest));
+            out.digest = out.digest.wrapping_add(u64::from(node.digest));
         }
         out.nodes.push(node);
         chain.push(here);
@@ -411,7 +410,7 @@ fn node(
         parent,
         hash: hash_name(hash_seed, NodeId(parent), name.as_bytes()),
         acl,
-        content_crc: extend_crc(path_crc, data.unwrap_or_default()),
+        digest: digest::continued_digest(path_crc, data, &stat),
         kind,
         stat,
     };

@@ -7,7 +7,6 @@ use super::cow::CowVec;
 use super::record::{Blob, NO_SIDE, Node, Side};
 use super::{NodeId, NodeKind};
 use crate::acl_table::AclId;
-use crate::digest;
 use ironkeeper_proto::{StatPersisted, Zxid};
 
 /// The nodes of a tree or of an image of one. A clone costs microseconds and shares every page.
@@ -43,7 +42,7 @@ pub(crate) struct NewNode<'a> {
     pub(crate) acl: AclId,
     pub(crate) stat: &'a StatPersisted,
     pub(crate) kind: NodeKind,
-    pub(crate) content_crc: u32,
+    pub(crate) digest: u32,
 }
 
 impl Arena {
@@ -122,12 +121,6 @@ impl Arena {
         }
     }
 
-    /// The node's part of the tree digest, should its path count.
-    #[inline]
-    pub(crate) fn digest(&self, id: NodeId) -> u32 {
-        digest::node_digest(self.node(id).content_crc, &self.stat(id))
-    }
-
     #[inline]
     pub(crate) fn child_count(&self, id: NodeId) -> u32 {
         self.side(id).map_or(0, |side| side.child_count)
@@ -148,7 +141,7 @@ impl Arena {
             parent: new.parent,
             acl: new.acl,
             version: stat.version,
-            content_crc: new.content_crc,
+            digest: new.digest,
             ..Node::default()
         };
         let narrow = node.set_times(stat.ctime, stat.mtime);

@@ -9,7 +9,7 @@
 //! **Invariant**: a clone never sees what is written to its original afterwards, nor the other way round.
 //! Reads go through three dependent loads; the upper two levels of a million nodes fit a second-level cache.
 
-use std::sync::Arc;
+use triomphe::Arc;
 
 /// Elements in a page: with nodes of 64 bytes, 4 KiB. The first write to a shared page copies it and takes a
 /// count for each node's bytes, so larger pages make that first write slower (64: about 3 us with cold counts).
@@ -103,7 +103,7 @@ impl<T: Clone + Default> CowVec<T> {
 
     /// Bytes held by the pages and the radix, not counting what the elements point to.
     pub(crate) fn heap_bytes(&self) -> usize {
-        const COUNTS: usize = 2 * size_of::<usize>();
+        const COUNTS: usize = size_of::<usize>();
         let pages: usize = self.top.iter().map(|mid| mid.pages.len()).sum();
         let mid = COUNTS + size_of::<Mid<T>>() + MID_LEN * size_of::<usize>();
         pages * (COUNTS + size_of::<Page<T>>())

@@ -30,8 +30,8 @@ pub(crate) struct Node {
     pub(crate) side: u32,
     pub(crate) acl: AclId,
     pub(crate) version: i32,
-    /// CRC-32 over path and data: the part of the node's digest that a change of its children leaves alone.
-    pub(crate) content_crc: u32,
+    /// CRC-32 over path, data and stat: the node's part of the tree digest, should its path count.
+    pub(crate) digest: u32,
     pub(crate) ctime_low: u32,
     pub(crate) mtime_low: u32,
     pub(crate) ctime_high: i16,
@@ -73,7 +73,7 @@ impl Default for Node {
             side: NO_SIDE,
             acl: AclId::OPEN,
             version: 0,
-            content_crc: 0,
+            digest: 0,
             ctime_low: 0,
             mtime_low: 0,
             ctime_high: 0,

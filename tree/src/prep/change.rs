@@ -4,7 +4,7 @@ use ironkeeper_proto::{
     ErrorCode, OpCode, PathVersion, Perms, SetAcl, SetData, Writer, path, txn::HEADER_BYTES,
 };
 
-use super::{Digests, Foreseen, Prep, RequestContext, check_acl, check_quota, expand};
+use super::{Digests, Foreseen, Prep, RequestContext, check_acl, check_quota, expand, moved};
 use crate::digest;
 use crate::{NodeKind, Tree};
 
@@ -25,19 +25,20 @@ impl Prep {
             .outstanding
             .state(tree, parent_path, parent_key)
             .ok_or(ErrorCode::NoNode)?;
-        check_acl(&self.options.acl, tree, context, &parent, Perms::DELETE)?;
+        check_acl(&self.options.acl, tree, context, parent, Perms::DELETE)?;
         let key = self.outstanding.key(path);
         let node = self
             .outstanding
-            .child_state(tree, path, key, &parent)
+            .child_state(tree, path, key, parent)
             .ok_or(ErrorCode::NoNode)?;
-        check_version(node.stat.version, request.version)?;
-        if node.child_count > 0 {
+        check_version(node.version(), request.version)?;
+        if node.child_count() > 0 {
             return Err(ErrorCode::NotEmpty);
         }
         Writer::new(record).str(path);
-        self.remove(path, key, context.zxid, &node);
-        self.remove_child(parent_path, parent_key, context.zxid, parent);
+        let (digest, parent) = (node.digest(), parent.unchanged());
+        self.remove(path, key, context.zxid, digest);
+        self.remove_child(tree, (parent_path, parent_key), context.zxid, parent);
         Ok(())
     }
 
@@ -74,11 +75,11 @@ impl Prep {
             .outstanding
             .state(tree, path, key)
             .ok_or(ErrorCode::NoNode)?;
-        if node.child_count > 0 {
+        if node.child_count() > 0 {
             return Err(ErrorCode::NotEmpty);
         }
         // A plain node may have taken the place of the one that was found empty.
-        if !matches!(node.kind, NodeKind::Container | NodeKind::Ttl) {
+        if !matches!(node.kind(), NodeKind::Container | NodeKind::Ttl) {
             return Err(ErrorCode::BadVersion);
         }
         let parent_key = self.outstanding.key(parent_path);
@@ -87,8 +88,9 @@ impl Prep {
             .state(tree, parent_path, parent_key)
             .ok_or(ErrorCode::NoNode)?;
         Writer::new(record).str(path);
-        self.remove(path, key, context.zxid, &node);
-        self.remove_child(parent_path, parent_key, context.zxid, parent);
+        let (digest, parent) = (node.digest(), parent.unchanged());
+        self.remove(path, key, context.zxid, digest);
+        self.remove_child(tree, (parent_path, parent_key), context.zxid, parent);
         Ok(())
     }
 
@@ -103,11 +105,11 @@ impl Prep {
         context.check_session()?;
         let path = valid(request.path.as_deref())?;
         let key = self.outstanding.key(path);
-        let mut node = self
+        let node = self
             .outstanding
             .state(tree, path, key)
             .ok_or(ErrorCode::NoNode)?;
-        check_acl(&self.options.acl, tree, context, &node, Perms::WRITE)?;
+        check_acl(&self.options.acl, tree, context, node, Perms::WRITE)?;
         let data_len = request.data.map_or(0, <[u8]>::len) as u32;
         check_quota(
             tree,
@@ -116,27 +118,29 @@ impl Prep {
             (path, 0),
             || i64::from(data_len) - i64::from(node.data_len(tree)),
         )?;
-        node.data_len = data_len;
-        let version = check_version(node.stat.version, request.version)?;
+        let version = check_version(node.version(), request.version)?;
         let mut writer = Writer::new(record);
         writer.str(path);
         writer.buffer(request.data);
         writer.i32(version);
+        let unchanged = node.unchanged();
+        let node = self
+            .outstanding
+            .change(tree, path, key, context.zxid, unchanged);
+        node.data_len = data_len;
         node.stat.version = version;
         node.stat.mzxid = context.zxid;
         node.stat.mtime = context.time_ms;
+        let mut digests = None;
         if self.options.digest {
-            node.content_crc = digest::content_crc(path, request.data);
+            let before = node.digest_anew(path, request.data);
+            let after = node.digest;
+            if digest::counts(path) {
+                self.digest = moved(self.digest, before, after);
+            }
+            digests = Some(Digests { before, after });
         }
-        let digests = Digests {
-            content_crc: node.content_crc,
-            before: node.digest,
-        };
-        self.foreseen = node.id.map(|id| Foreseen {
-            node: id,
-            digests: self.options.digest.then_some(digests),
-        });
-        self.update(path, key, context.zxid, node);
+        self.foreseen = node.id.map(|node| Foreseen { node, digests });
         Ok(())
     }
 
@@ -160,19 +164,21 @@ impl Prep {
         let own = self.outstanding.own_acl(acl);
         let acl_bytes = acl.as_bytes();
         let key = self.outstanding.key(path);
-        let mut node = self
+        let node = self
             .outstanding
             .state(tree, path, key)
             .ok_or(ErrorCode::NoNode)?;
-        check_acl(&self.options.acl, tree, context, &node, Perms::ADMIN)?;
-        let version = check_version(node.stat.aversion, request.version)?;
+        check_acl(&self.options.acl, tree, context, node, Perms::ADMIN)?;
+        let version = check_version(node.stat().aversion, request.version)?;
         let mut writer = Writer::new(record);
         writer.str(path);
         writer.raw(acl_bytes);
         writer.i32(version);
-        node.stat.aversion = version;
-        node.acl = own;
-        self.update(path, key, context.zxid, node);
+        let unchanged = node.unchanged();
+        self.change(tree, (path, key), context.zxid, unchanged, |node| {
+            node.stat.aversion = version;
+            node.acl = own;
+        });
         Ok(())
     }
 
@@ -191,8 +197,8 @@ impl Prep {
             .outstanding
             .state(tree, path, key)
             .ok_or(ErrorCode::NoNode)?;
-        check_acl(&self.options.acl, tree, context, &node, Perms::READ)?;
-        let version = check_version(node.stat.version, request.version)?;
+        check_acl(&self.options.acl, tree, context, node, Perms::READ)?;
+        let version = check_version(node.version(), request.version)?;
         let mut writer = Writer::new(record);
         writer.str(path);
         writer.i32(version);

@@ -5,7 +5,7 @@ use ironkeeper_proto::{
 };
 
 use super::outstanding::State;
-use super::{Prep, RequestContext, check_acl, check_quota, expand};
+use super::{Prep, RequestContext, check_acl, check_quota, expand, moved};
 use crate::digest;
 use crate::{CONTAINER_OWNER, NodeKind, TTL_MS_MAX, Tree, ttl_owner};
 
@@ -44,11 +44,11 @@ impl Prep {
             .outstanding
             .state(tree, parent_path, parent_key)
             .ok_or(ErrorCode::NoNode)?;
-        check_acl(&self.options.acl, tree, context, &parent, Perms::CREATE)?;
+        check_acl(&self.options.acl, tree, context, parent, Perms::CREATE)?;
         let path = if flags.is_sequential() {
             self.path_buffer.clear();
             self.path_buffer.push_str(sent);
-            path::push_sequence(&mut self.path_buffer, parent.stat.cversion);
+            path::push_sequence(&mut self.path_buffer, parent.stat().cversion);
             self.path_buffer.as_str()
         } else {
             sent
@@ -57,10 +57,10 @@ impl Prep {
             return Err(ErrorCode::BadArguments);
         }
         let key = self.outstanding.key(path);
-        if path == "/" || self.outstanding.child_exists(tree, path, key, &parent) {
+        if path == "/" || self.outstanding.child_exists(tree, path, key, parent) {
             return Err(ErrorCode::NodeExists);
         }
-        if parent.kind == NodeKind::Ephemeral {
+        if parent.kind() == NodeKind::Ephemeral {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
         let data_len = request.data.map_or(0, <[u8]>::len);
@@ -72,7 +72,8 @@ impl Prep {
             || data_len as i64,
         )?;
 
-        let parent_cversion = parent.stat.cversion.wrapping_add(1);
+        let parent_cversion = parent.stat().cversion.wrapping_add(1);
+        let unchanged = parent.unchanged();
         let mut writer = Writer::new(record);
         writer.str(path);
         writer.buffer(request.data);
@@ -103,37 +104,29 @@ impl Prep {
             pzxid: context.zxid,
             ..StatPersisted::default()
         };
-        let with_digest = self.options.digest && digest::counts(path);
-        let content_crc = if self.options.digest {
-            digest::content_crc(path, request.data)
-        } else {
-            0
-        };
-        let digest = if with_digest {
-            digest::node_digest(content_crc, &stat)
-        } else {
-            0
-        };
-        self.digest = self.digest.wrapping_add(u64::from(digest));
-        let state = State {
-            id: None,
-            stat,
-            child_count: 0,
-            data_len: data_len as u32,
-            content_crc,
-            digest,
-            kind,
-            acl: self.outstanding.own_acl(acl),
-        };
-        self.outstanding.put(path, key, context.zxid, Some(state));
-        let mut parent = parent;
-        parent.child_count += 1;
-        // The rule of apply: at 2^31 - 1 the count and the parent's pzxid stay.
-        if parent_cversion > parent.stat.cversion {
-            parent.stat.cversion = parent_cversion;
-            parent.stat.pzxid = context.zxid;
+        let acl = self.outstanding.own_acl(acl);
+        let mut state = State::new(stat, kind, acl, data_len as u32);
+        if self.options.digest {
+            state.digest_anew(path, request.data);
+            if digest::counts(path) {
+                self.digest = moved(self.digest, 0, state.digest);
+            }
         }
-        self.update(parent_path, parent_key, context.zxid, parent);
+        self.outstanding.put(path, key, context.zxid, Some(state));
+        self.change(
+            tree,
+            (parent_path, parent_key),
+            context.zxid,
+            unchanged,
+            |parent| {
+                parent.child_count += 1;
+                // The rule of apply: at 2^31 - 1 the count and the parent's pzxid stay.
+                if parent_cversion > parent.stat.cversion {
+                    parent.stat.cversion = parent_cversion;
+                    parent.stat.pzxid = context.zxid;
+                }
+            },
+        );
         Ok(())
     }
 

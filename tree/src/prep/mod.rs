@@ -26,7 +26,7 @@ use ironkeeper_proto::{
 use crate::acl::{self, AclRules, Expanded, Identities};
 use crate::digest;
 use crate::{NodeId, QuotaExceeded, Tree};
-use outstanding::{Key, NodeAcl, Outstanding, State};
+use outstanding::{Found, Key, Outstanding, State};
 
 /// Settings of [`Prep`].
 #[derive(Clone, Debug)]
@@ -111,8 +111,6 @@ pub struct Prepared {
     pub multi_err: ErrorCode,
     /// The bytes are no such request at all: no zxid is taken, and the record is to be dropped.
     pub unparsable: bool,
-    /// Of a setData: what apply would otherwise find out again, for [`Tree::apply_foreseen`].
-    pub foreseen: Option<Foreseen>,
 }
 
 /// What validation found out and apply may take over.
@@ -123,13 +121,11 @@ pub struct Foreseen {
     pub(crate) digests: Option<Digests>,
 }
 
-/// The checksums of a node that is given other data.
+/// The digest of a node that is given other data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digests {
-    /// Over its path and the new data.
-    pub(crate) content_crc: u32,
-    /// Its part of the tree digest until then; 0 if it has none.
     pub(crate) before: u32,
+    pub(crate) after: u32,
 }
 
 /// Validates write requests. One for a leader or a standalone server, for as long as it is one.
@@ -160,7 +156,7 @@ impl Prep {
     /// With nothing outstanding: the tree must hold all that was accepted before.
     pub fn new(options: PrepOptions) -> Self {
         Prep {
-            outstanding: Outstanding::new(options.hash_seed, options.digest),
+            outstanding: Outstanding::new(options.hash_seed),
             options,
             digest: 0,
             acl_buffer: AclListBuf::new(),
@@ -179,6 +175,12 @@ impl Prep {
     /// The path that the last request was refused for by a quota, if it was.
     pub fn take_refused_by_quota(&mut self) -> Option<String> {
         self.quotas.refused.take()
+    }
+
+    /// Of the last request, if it was a setData: what apply would otherwise find out again, for
+    /// [`Tree::apply_foreseen`].
+    pub fn take_foreseen(&mut self) -> Option<Foreseen> {
+        self.foreseen.take()
     }
 
     /// Settings.
@@ -212,7 +214,8 @@ impl Prep {
         }
         self.catch_up(tree);
         let start = record.len();
-        let Ok(request) = Request::decode(op, body) else {
+        let decoded = Request::decode(op, body);
+        let Ok(request) = &decoded else {
             // Apache numbers a multi before it reads its parts, unless a list of it is null.
             let unparsable = op != OpCode::Multi || MultiRequest::has_null_acl(body);
             let refused = refuse(context, ErrorCode::MarshallingError, start, record);
@@ -225,7 +228,7 @@ impl Prep {
         self.foreseen = None;
         // Of a single write nothing else grows but for a few numbers.
         self.acl_bytes_max = self.record_room().saturating_sub(body.len());
-        let result = match &request {
+        let result = match request {
             Request::Multi(multi) => return self.multi(tree, context, multi, start, record),
             Request::Create(create)
             | Request::Create2(create)
@@ -299,35 +302,57 @@ impl Prep {
             err: ErrorCode::Ok,
             multi_err: ErrorCode::Ok,
             unparsable: false,
-            foreseen: self.foreseen,
         }
     }
 
-    /// Notes a node that exists and will be different; its stat has been changed already.
-    fn update(&mut self, path: &str, key: Key, zxid: Zxid, mut state: State) {
+    /// Changes the stat of a node that exists and stays. `unchanged` is what [`Found::unchanged`] said of it.
+    fn change(
+        &mut self,
+        tree: &Tree,
+        (path, key): (&str, Key),
+        zxid: Zxid,
+        unchanged: Option<NodeId>,
+        change: impl FnOnce(&mut State),
+    ) {
+        let state = self.outstanding.change(tree, path, key, zxid, unchanged);
+        let (stat, digest) = (state.stat, state.digest);
+        change(state);
+        if self.options.digest {
+            state.digest = digest::restated(digest, &stat, &state.stat);
+            if digest::counts(path) {
+                self.digest = moved(self.digest, digest, state.digest);
+            }
+        }
+    }
+
+    /// Notes a node that will be gone, and its digest.
+    fn remove(&mut self, path: &str, key: Key, zxid: Zxid, digest: u32) {
         if self.options.digest && digest::counts(path) {
-            let before = u64::from(state.digest);
-            state.digest = digest::node_digest(state.content_crc, &state.stat);
-            self.digest = self
-                .digest
-                .wrapping_sub(before)
-                .wrapping_add(u64::from(state.digest));
+            self.digest = moved(self.digest, digest, 0);
         }
-        self.outstanding.put(path, key, zxid, Some(state));
-    }
-
-    /// Notes a node that will be gone.
-    fn remove(&mut self, path: &str, key: Key, zxid: Zxid, state: &State) {
-        self.digest = self.digest.wrapping_sub(u64::from(state.digest));
         self.outstanding.put(path, key, zxid, None);
     }
 
     /// Notes that a node will have lost a child.
-    fn remove_child(&mut self, path: &str, key: Key, zxid: Zxid, mut parent: State) {
-        parent.child_count = parent.child_count.saturating_sub(1);
-        parent.stat.pzxid = parent.stat.pzxid.max(zxid);
-        self.update(path, key, zxid, parent);
+    fn remove_child(
+        &mut self,
+        tree: &Tree,
+        parent: (&str, Key),
+        zxid: Zxid,
+        unchanged: Option<NodeId>,
+    ) {
+        self.change(tree, parent, zxid, unchanged, |parent| {
+            parent.child_count = parent.child_count.saturating_sub(1);
+            parent.stat.pzxid = parent.stat.pzxid.max(zxid);
+        });
     }
+}
+
+/// The tree's digest when that of a node changes.
+fn moved(digest: u64, before: u32, after: u32) -> u64 {
+    digest
+        .wrapping_sub(u64::from(before))
+        .wrapping_add(u64::from(after))
 }
 
 /// Above what header, digest, a sequence number and the like come to.
@@ -338,12 +363,10 @@ fn check_acl(
     rules: &AclRules,
     tree: &Tree,
     context: &RequestContext<'_>,
-    node: &State,
+    node: Found<'_>,
     wanted: Perms,
 ) -> Result<(), ErrorCode> {
-    if matches!(node.acl, NodeAcl::Open)
-        || acl::allows(rules, node.acl(tree), wanted, context.identities)
-    {
+    if node.is_open() || acl::allows(rules, node.acl(tree), wanted, context.identities) {
         Ok(())
     } else {
         Err(ErrorCode::NoAuth)
@@ -408,6 +431,5 @@ fn refuse(
         err: code,
         multi_err: ErrorCode::Ok,
         unparsable: false,
-        foreseen: None,
     }
 }

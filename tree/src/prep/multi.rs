@@ -55,10 +55,10 @@ impl Prep {
             }
         }
         self.outstanding.commit();
+        self.foreseen = None;
         let prepared = self.finish(context, OpCode::Multi, start, record);
         Prepared {
             multi_err: failed.unwrap_or(ErrorCode::Ok),
-            foreseen: None,
             ..prepared
         }
     }

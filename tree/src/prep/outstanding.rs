@@ -28,11 +28,12 @@ pub(super) struct State {
     pub(super) id: Option<NodeId>,
     pub(super) stat: StatPersisted,
     pub(super) child_count: u32,
-    /// Bytes of data, or [`IN_TREE`]: see [`State::data_len`].
+    /// Bytes of data, or [`IN_TREE`]: see [`Found::data_len`].
     pub(super) data_len: u32,
-    pub(super) content_crc: u32,
-    /// The node's part of the tree digest: 0 if it has none, or if digests are off.
+    /// Over path, data and stat, whether its path counts or not. Nobody keeps it if digests are off.
     pub(super) digest: u32,
+    /// What the digest begins with, once somebody has asked.
+    path_crc: Option<u32>,
     pub(super) kind: NodeKind,
     pub(super) acl: NodeAcl,
 }
@@ -52,20 +53,28 @@ pub(super) enum NodeAcl {
 }
 
 impl State {
-    fn of(node: NodeRef<'_>, path: &str, with_digest: bool) -> State {
-        let stat = node.stored_stat();
-        let content_crc = node.content_crc();
+    /// A node that is not there yet, without a digest.
+    pub(super) fn new(stat: StatPersisted, kind: NodeKind, acl: NodeAcl, data_len: u32) -> State {
+        State {
+            id: None,
+            stat,
+            child_count: 0,
+            data_len,
+            digest: 0,
+            path_crc: None,
+            kind,
+            acl,
+        }
+    }
+
+    fn of(node: NodeRef<'_>) -> State {
         State {
             id: Some(node.id()),
+            stat: node.stored_stat(),
             child_count: node.child_count(),
             data_len: IN_TREE,
-            content_crc,
-            digest: if with_digest && digest::counts(path) {
-                digest::node_digest(content_crc, &stat)
-            } else {
-                0
-            },
-            stat,
+            digest: node.digest(),
+            path_crc: None,
             kind: node.kind(),
             acl: if node.is_open() {
                 NodeAcl::Open
@@ -75,24 +84,107 @@ impl State {
         }
     }
 
-    /// Bytes of data that the node will have.
-    pub(super) fn data_len(&self, tree: &Tree) -> u32 {
-        match self.id {
-            Some(id) if self.data_len == IN_TREE => {
-                tree.node(id).data().map_or(0, |data| data.len() as u32)
-            }
-            _ => self.data_len,
+    /// Gives the node the digest that it has with its stat and this data; returns the one before.
+    pub(super) fn digest_anew(&mut self, path: &str, data: Option<&[u8]>) -> u32 {
+        let path_crc = *self.path_crc.get_or_insert_with(|| digest::path_crc(path));
+        let digest = digest::continued_digest(path_crc, data, &self.stat);
+        std::mem::replace(&mut self.digest, digest)
+    }
+}
+
+/// A node that will be there.
+#[derive(Clone, Copy)]
+pub(super) enum Found<'a> {
+    /// Changed since.
+    Outstanding(&'a State),
+    /// As it is in the tree.
+    InTree(NodeRef<'a>),
+}
+
+impl<'a> Found<'a> {
+    /// For [`Outstanding::change`].
+    pub(super) fn unchanged(self) -> Option<NodeId> {
+        match self {
+            Found::Outstanding(_) => None,
+            Found::InTree(node) => Some(node.id()),
         }
     }
 
-    /// The node's ACL.
-    pub(super) fn acl<'a>(&'a self, tree: &'a Tree) -> AclList<'a> {
-        match (&self.acl, self.id) {
-            (NodeAcl::InTree, Some(id)) => tree.node(id).acl(),
-            (NodeAcl::Own(bytes), _) => {
-                AclList::from_bytes(bytes).expect("encoded when the change was made")
-            }
-            (NodeAcl::Open | NodeAcl::InTree, _) => AclList::OPEN,
+    /// Where the node is in the tree, if it was there when its first outstanding change was made.
+    fn id(self) -> Option<NodeId> {
+        match self {
+            Found::Outstanding(state) => state.id,
+            Found::InTree(node) => Some(node.id()),
+        }
+    }
+
+    pub(super) fn version(self) -> i32 {
+        match self {
+            Found::Outstanding(state) => state.stat.version,
+            Found::InTree(node) => node.version(),
+        }
+    }
+
+    pub(super) fn stat(self) -> StatPersisted {
+        match self {
+            Found::Outstanding(state) => state.stat,
+            Found::InTree(node) => node.stored_stat(),
+        }
+    }
+
+    pub(super) fn child_count(self) -> u32 {
+        match self {
+            Found::Outstanding(state) => state.child_count,
+            Found::InTree(node) => node.child_count(),
+        }
+    }
+
+    pub(super) fn kind(self) -> NodeKind {
+        match self {
+            Found::Outstanding(state) => state.kind,
+            Found::InTree(node) => node.kind(),
+        }
+    }
+
+    pub(super) fn digest(self) -> u32 {
+        match self {
+            Found::Outstanding(state) => state.digest,
+            Found::InTree(node) => node.digest(),
+        }
+    }
+
+    /// Bytes of data that the node will have.
+    pub(super) fn data_len(self, tree: &Tree) -> u32 {
+        let in_tree = |node: NodeRef<'_>| node.data().map_or(0, |data| data.len() as u32);
+        match self {
+            Found::Outstanding(&State {
+                id: Some(id),
+                data_len: IN_TREE,
+                ..
+            }) => in_tree(tree.node(id)),
+            Found::Outstanding(state) => state.data_len,
+            Found::InTree(node) => in_tree(node),
+        }
+    }
+
+    /// Whether its ACL lets everyone do everything.
+    pub(super) fn is_open(self) -> bool {
+        match self {
+            Found::Outstanding(state) => matches!(state.acl, NodeAcl::Open),
+            Found::InTree(node) => node.is_open(),
+        }
+    }
+
+    pub(super) fn acl(self, tree: &'a Tree) -> AclList<'a> {
+        match self {
+            Found::Outstanding(state) => match (&state.acl, state.id) {
+                (NodeAcl::InTree, Some(id)) => tree.node(id).acl(),
+                (NodeAcl::Own(bytes), _) => {
+                    AclList::from_bytes(bytes).expect("encoded when the change was made")
+                }
+                (NodeAcl::Open | NodeAcl::InTree, _) => AclList::OPEN,
+            },
+            Found::InTree(node) => node.acl(),
         }
     }
 }
@@ -122,7 +214,6 @@ pub(super) struct Outstanding {
     table: HashTable<u32>,
     order: VecDeque<(Zxid, u32)>,
     hasher: FixedState,
-    with_digest: bool,
     /// Slots with a live ephemeral node that the tree need not have yet.
     ephemerals: usize,
     undo: Undo,
@@ -145,14 +236,13 @@ struct Undo {
 }
 
 impl Outstanding {
-    pub(super) fn new(seed: u64, with_digest: bool) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Outstanding {
             slots: Vec::new(),
             free: Vec::new(),
             table: HashTable::new(),
             order: VecDeque::new(),
             hasher: FixedState::with_seed(seed),
-            with_digest,
             ephemerals: 0,
             undo: Undo::default(),
             recent_acl: None,
@@ -190,18 +280,26 @@ impl Outstanding {
     }
 
     /// The node as it will be; `None` if there will be none.
-    pub(super) fn state(&self, tree: &Tree, path: &str, key: Key) -> Option<State> {
+    #[inline]
+    pub(super) fn state<'a>(&'a self, tree: &'a Tree, path: &str, key: Key) -> Option<Found<'a>> {
         match key.slot {
-            Some(slot) => self.slots[slot as usize].state.clone(),
-            None => tree
-                .get(path)
-                .map(|node| State::of(node, path, self.with_digest)),
+            Some(slot) => {
+                let state = self.slots[slot as usize].state.as_ref();
+                state.map(Found::Outstanding)
+            }
+            None => tree.get(path).map(Found::InTree),
         }
     }
 
     /// Whether the node will be there. `parent` is what [`Self::state`] said of its parent.
-    pub(super) fn child_exists(&self, tree: &Tree, path: &str, key: Key, parent: &State) -> bool {
-        match (key.slot, parent.id) {
+    pub(super) fn child_exists(
+        &self,
+        tree: &Tree,
+        path: &str,
+        key: Key,
+        parent: Found<'_>,
+    ) -> bool {
+        match (key.slot, parent.id()) {
             (Some(slot), _) => self.slots[slot as usize].state.is_some(),
             (None, Some(parent)) => {
                 let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
@@ -212,25 +310,25 @@ impl Outstanding {
     }
 
     /// The child that will be there; as [`Self::child_exists`], but with its state.
-    pub(super) fn child_state(
-        &self,
-        tree: &Tree,
+    pub(super) fn child_state<'a>(
+        &'a self,
+        tree: &'a Tree,
         path: &str,
         key: Key,
-        parent: &State,
-    ) -> Option<State> {
-        match (key.slot, parent.id) {
+        parent: Found<'_>,
+    ) -> Option<Found<'a>> {
+        match (key.slot, parent.id()) {
             (None, Some(parent)) => {
                 let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
-                tree.child(parent, name)
-                    .map(|node| State::of(node, path, self.with_digest))
+                tree.child(parent, name).map(Found::InTree)
             }
             _ => self.state(tree, path, key),
         }
     }
 
     /// Notes what a path will hold after `zxid`. The key must have been made since the last change of this path.
-    pub(super) fn put(&mut self, path: &str, key: Key, zxid: Zxid, state: Option<State>) {
+    /// Returns its slot.
+    pub(super) fn put(&mut self, path: &str, key: Key, zxid: Zxid, state: Option<State>) -> u32 {
         let ephemeral = is_new_ephemeral(state.as_ref());
         self.ephemerals += usize::from(ephemeral);
         let slot = match key.slot {
@@ -244,7 +342,7 @@ impl Outstanding {
                     self.undo.slots.push((slot, Some((old_zxid, old_state))));
                 }
                 if old_zxid == zxid {
-                    return;
+                    return slot;
                 }
                 slot
             }
@@ -257,6 +355,40 @@ impl Outstanding {
             }
         };
         self.order.push_back((zxid, slot));
+        slot
+    }
+
+    /// The node as it will be, to be changed by `zxid`: it stays, of the same kind. `unchanged` is what
+    /// [`Found::unchanged`] said; the key must have been made since the last change of this path.
+    #[inline]
+    pub(super) fn change(
+        &mut self,
+        tree: &Tree,
+        path: &str,
+        key: Key,
+        zxid: Zxid,
+        unchanged: Option<NodeId>,
+    ) -> &mut State {
+        let slot = match (key.slot, unchanged) {
+            (Some(slot), None) => {
+                let change = &mut self.slots[slot as usize];
+                let before = std::mem::replace(&mut change.zxid, zxid);
+                if self.undo.active {
+                    let state = change.state.clone();
+                    self.undo.slots.push((slot, Some((before, state))));
+                }
+                if before != zxid {
+                    self.order.push_back((zxid, slot));
+                }
+                slot
+            }
+            (_, id) => {
+                let state = id.map(|id| State::of(tree.node(id)));
+                self.put(path, key, zxid, state)
+            }
+        };
+        let state = self.slots[slot as usize].state.as_mut();
+        state.expect("a node that was found stays until something else is put in its place")
     }
 
     /// The ACL of a new node or a new ACL of an old one, held until it is applied.

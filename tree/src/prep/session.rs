@@ -55,8 +55,9 @@ impl Prep {
                 self.outstanding.state(tree, path, key),
                 self.outstanding.state(tree, parent_path, parent_key),
             ) {
-                self.remove(path, key, context.zxid, &node);
-                self.remove_child(parent_path, parent_key, context.zxid, parent);
+                let (digest, parent) = (node.digest(), parent.unchanged());
+                self.remove(path, key, context.zxid, digest);
+                self.remove_child(tree, (parent_path, parent_key), context.zxid, parent);
             }
         }
         self.finish(context, OpCode::CloseSession, start, record)

@@ -148,14 +148,14 @@ impl Tree {
     fn set_quota_text(&mut self, id: NodeId, path: &str, track: &Track) {
         debug_assert!(!digest::counts(path), "quota nodes are in no digest");
         let text = track.text().into_bytes();
-        let content_crc = digest::content_crc(path, Some(&text));
+        let digest = digest::node_digest(path, Some(&text), &self.core.arena.stat(id));
         let old = self.core.arena.node(id);
         let old_len = old.data_len() as u64;
         let blob = make_blob(&mut self.scratch, old.name(), Some(&text));
         self.core.data_bytes = self.core.data_bytes - old_len + text.len() as u64;
         let node = self.core.arena.node_mut(id);
         node.blob = Some(blob);
-        node.content_crc = content_crc;
+        node.digest = digest;
     }
 }
 

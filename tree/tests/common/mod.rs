@@ -12,6 +12,7 @@ use ironkeeper_proto::{
     Acl, AclList, AclListBuf, AclRef, ErrorCode, Perms, Record, SessionId, StatPersisted, Txn,
     TxnHeader, Writer, Zxid,
 };
+use ironkeeper_tree::digest::node_digest;
 use ironkeeper_tree::{CONTAINER_OWNER, NodeKind, NodeRef, ttl_owner};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -321,6 +322,8 @@ impl Model {
             assert_eq!(node.data(), expected.data.as_deref(), "{path}");
             assert_eq!(node.stored_stat(), expected.stat, "{path}");
             assert_eq!(node.stat(), self.client_stat(key), "{path}");
+            let digest = node_digest(&path, node.data(), &node.stored_stat());
+            assert_eq!(node.digest(), digest, "{path}");
             assert_eq!(node.kind(), expected.kind, "{path}");
             let is_open = node.acl_id() == ironkeeper_tree::AclId::OPEN;
             assert_eq!(is_open, expected.acl.is_none(), "{path}");

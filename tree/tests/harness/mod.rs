@@ -163,7 +163,7 @@ impl Server {
             .prepare(&self.tree, &context, op, body, &mut record);
         assert_eq!(record.drain(..6).as_slice(), b"before");
         self.foreseen
-            .extend(prepared.foreseen.map(|foreseen| (zxid, foreseen)));
+            .extend(self.prep.take_foreseen().map(|foreseen| (zxid, foreseen)));
         self.records.push_back(record);
         prepared
     }
