@@ -100,6 +100,9 @@ pub(crate) struct Batch {
     tickets: Vec<Ticket>,
 }
 
+/// Bytes of a small write. A guess that is too high lets a list grow once more.
+const REQUEST_BYTES_USUAL: usize = 100;
+
 #[derive(Debug)]
 struct Asked {
     xid: Xid,
@@ -123,7 +126,7 @@ impl Batch {
             identities,
             received_us,
             bodies: Vec::with_capacity(bytes),
-            asked: Vec::new(),
+            asked: Vec::with_capacity(bytes / REQUEST_BYTES_USUAL + 1),
             taken: 0,
             tickets: Vec::new(),
         }

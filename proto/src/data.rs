@@ -99,6 +99,7 @@ impl StatPersisted {
     pub const ENCODED_BYTES: usize = 60;
 
     /// The Stat that a client sees of such a node.
+    #[inline]
     pub fn to_stat(&self, ephemeral_owner: i64, data_length: i32, num_children: i32) -> Stat {
         Stat {
             czxid: self.czxid,

@@ -445,8 +445,10 @@ impl Replica {
             return;
         };
         let record = self.batches.record(place);
-        let (header, txn, digest) =
-            decode_record(record).expect("a record that this replica encoded itself");
+        let decoded = decode_record(record);
+        let (header, txn, digest) = decoded
+            .as_ref()
+            .expect("a record that this replica encoded itself");
         let rules = &self.options.prep.acl;
         let mut events = Events {
             zxid,
@@ -454,13 +456,13 @@ impl Replica {
             watches,
             out,
         };
-        let applied = tree.apply_foreseen(&header, &txn, digest.as_ref(), foreseen, &mut events);
+        let applied = tree.apply_foreseen(header, txn, digest.as_ref(), foreseen, &mut events);
         assert!(zxid > self.last_applied, "applied out of order");
         self.last_applied = zxid;
         self.pending.pop_front();
-        self.changes += changes(&txn, &applied);
+        self.changes += changes(txn, &applied);
         if applied.result.err == 0 {
-            written(&txn, events.out);
+            written(txn, events.out);
         }
         if zxid.0 % DIGEST_INTERVAL == 0 {
             events.out.digest(zxid, tree.digest());
@@ -505,7 +507,7 @@ impl Replica {
                     zxid,
                 });
                 out.reply(conn, received_us, asked, |bytes| {
-                    replies::encode(bytes, xid, zxid, &txn, &applied);
+                    replies::encode(bytes, xid, zxid, txn, &applied);
                 });
                 if op == OpCode::CloseSession {
                     out.close(conn);

@@ -93,7 +93,7 @@ impl<'a> Connection<'a> {
         {
             self.reads_behind.pop_front();
         }
-        if self.reads_behind.len() >= self.reads_behind_max() {
+        if !self.reads_behind.is_empty() && self.reads_behind.len() >= self.reads_behind_max() {
             return true;
         }
         let limit = self.server.options.global_outstanding_limit;

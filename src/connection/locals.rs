@@ -38,7 +38,11 @@ impl<'a> Connection<'a> {
             self.large.pop_front();
         }
         let was_behind = self.unwritten() > CROWDED_BYTES_MAX && !parcel.bytes.is_empty();
-        self.output.extend_from_slice(&parcel.bytes);
+        if self.output.is_empty() {
+            std::mem::swap(&mut self.output, &mut parcel.bytes);
+        } else {
+            self.output.extend_from_slice(&parcel.bytes);
+        }
         self.count_sent(&parcel.frames);
         // The outbox is emptied at every wake-up, so its own bounds never meet what others make for a
         // client that does not read: watch events.

@@ -66,9 +66,9 @@ impl Spending {
         bytes: u64,
         tally: impl Fn(&Namespaces, Space) -> &Tally,
     ) {
-        let Some(name) = top(path) else { return };
-        let is_same = self.space.is_some_and(|space| spaces.name(space) == name);
-        if !is_same {
+        let is_same = |space| is_within(path, spaces.name(space));
+        if !self.space.is_some_and(is_same) {
+            let Some(name) = top(path) else { return };
             let space = spaces.space(name);
             if self.space != Some(space) {
                 self.flush(spaces, tally);
@@ -178,6 +178,12 @@ fn top(path: &str) -> Option<&str> {
     let rest = path.strip_prefix('/')?;
     let name = rest.split('/').next()?;
     (!name.is_empty()).then_some(name)
+}
+
+/// Whether `name` is the first element of `path`.
+fn is_within(path: &str, name: &str) -> bool {
+    let below = path.strip_prefix('/').and_then(|p| p.strip_prefix(name));
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 /// A name in letters, digits and `_` alone: old collectors fail on a line with anything else in its

@@ -31,13 +31,14 @@ pub fn write_reply(
     if err != 0 {
         return Some(err);
     }
-    let stat = applied.result.stat.unwrap_or_default();
+    let none = Stat::default();
+    let stat = applied.result.stat.as_ref().unwrap_or(&none);
     let mut writer = Writer::new(out);
     match txn {
         Txn::Create(create) => writer.str(create.path),
-        Txn::Create2(create) => write_created(create.path, &stat, &mut writer),
-        Txn::CreateContainer(create) => write_created(create.path, &stat, &mut writer),
-        Txn::CreateTtl(create) => write_created(create.path, &stat, &mut writer),
+        Txn::Create2(create) => write_created(create.path, stat, &mut writer),
+        Txn::CreateContainer(create) => write_created(create.path, stat, &mut writer),
+        Txn::CreateTtl(create) => write_created(create.path, stat, &mut writer),
         Txn::SetData(_) | Txn::SetAcl(_) => stat.encode(&mut writer),
         Txn::Reconfig(_) => {
             writer.buffer(config);

@@ -48,6 +48,7 @@ impl<'a> NodeRef<'a> {
     }
 
     /// What a client sees: cversion counts creations and deletions, containers and TTL nodes have no owner.
+    #[inline]
     pub fn stat(self) -> Stat {
         let stored = self.stored_stat();
         let owner = match self.kind() {

@@ -104,6 +104,7 @@ impl Arena {
     }
 
     /// The stat as it is stored, and as Apache keeps it on disk.
+    #[inline]
     pub(crate) fn stat(&self, id: NodeId) -> StatPersisted {
         let node = self.node(id);
         let side = self.side(id);

@@ -145,6 +145,7 @@ impl Node {
     }
 
     /// Creation and modification time, ms since 1970.
+    #[inline]
     pub(crate) fn times(&self, side: Option<&Side>) -> (i64, i64) {
         match side {
             Some(side) if self.times_are_wide() => (side.ctime, side.mtime),
