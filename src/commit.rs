@@ -7,7 +7,7 @@
 //!
 //! One step: what the log finished becomes durable, then committed; new requests become txns and
 //! the next frame is submitted; only then are the committed ones applied and answered, so that the
-//! disk is busy while replies are made.
+//! disk is busy while replies are made. A frame that this thread would write itself comes after them.
 
 mod feed;
 mod gate;
@@ -382,6 +382,10 @@ impl Engine {
     fn submit(&mut self) -> Result<(), EngineError> {
         let marks = self.marks();
         let log = &self.log.log;
+        if self.replica.has_committed() && log.submit_blocks() {
+            // Whoever waits for what is committed would wait for this write too.
+            return Ok(());
+        }
         let begins = log.has_staged() && log.in_flight() == 0;
         let Some(gathered_us) = self.gathered_us.filter(|_| begins) else {
             return self.log.submit(marks);

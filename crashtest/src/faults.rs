@@ -21,6 +21,10 @@ pub const WRITES_FAIL: &str = "writes-fail";
 pub const SYNCS_FAIL: &str = "syncs-fail";
 /// Writes to files of the log do not come back until the fault ends.
 pub const WRITES_HANG: &str = "writes-hang";
+/// Writes of one block to files of the log hang; the others go on.
+pub const SMALL_WRITES_HANG: &str = "small-writes-hang";
+/// Writes of more than a block to files of the log hang; the others go on.
+pub const LARGE_WRITES_HANG: &str = "large-writes-hang";
 /// Writes to files of the log take their time: `SLOW_WRITE` each, too long to be waited for by
 /// whoever has more to do.
 pub const WRITES_SLOW: &str = "writes-slow";
@@ -153,6 +157,11 @@ impl File for FaultyFile {
                 std::thread::park_timeout(SLOW_WRITE);
             }
             self.switches.hang(WRITES_HANG);
+            self.switches.hang(if bytes.len() <= ALIGNMENT {
+                SMALL_WRITES_HANG
+            } else {
+                LARGE_WRITES_HANG
+            });
             if self.switches.has(WRITES_TEAR) {
                 let half = bytes.len() / 2 / ALIGNMENT * ALIGNMENT;
                 self.inner

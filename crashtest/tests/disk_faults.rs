@@ -466,6 +466,44 @@ fn reads_and_words_go_on_beside_an_engine_that_waits_for_the_disk() {
     assert_nodes(&mut reader, 0..20);
 }
 
+/// What a slow write has made durable is answered before the engine begins a write that it waits for.
+#[test]
+fn the_next_write_does_not_hold_up_replies() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, switches) = server(dir.path());
+    let server = server
+        .with_config("ironkeeper.engineHome", "task")
+        .with_config("ironkeeper.logBackend", "pwrite");
+    let running = server.start_and_wait(WITHIN).unwrap();
+    fill_some(&running, 20);
+    let (mut large, mut small) = (connect(&running), connect(&running));
+    let logged = || metric(&running, "zk_sync_processor_request_queued");
+    let before = logged();
+    switches.begin(faults::LARGE_WRITES_HANG).unwrap();
+    large.submit(&requests::create(
+        "/large",
+        &[7; 20_000],
+        CreateFlags::Persistent,
+    ));
+    large.flush().unwrap();
+    poll::until("the large one in the log", WITHIN, || {
+        (logged() >= before + 1.0).then_some(())
+    })
+    .unwrap();
+    small.submit(&requests::create("/small", b"", CreateFlags::Persistent));
+    small.flush().unwrap();
+    poll::until("the small one behind it", WITHIN, || {
+        (logged() >= before + 2.0).then_some(())
+    })
+    .unwrap();
+    switches.begin(faults::SMALL_WRITES_HANG).unwrap();
+    switches.end(faults::LARGE_WRITES_HANG).unwrap();
+    assert_eq!(large.reply().unwrap().code, ErrorCode::Ok);
+    switches.end(faults::SMALL_WRITES_HANG).unwrap();
+    assert_eq!(small.reply().unwrap().code, ErrorCode::Ok);
+    assert!(large.exists("/small", false).unwrap().is_some());
+}
+
 /// Nor can it hold up the first one for ever.
 #[test]
 fn a_stop_does_not_wait_for_a_disk_that_hangs() {

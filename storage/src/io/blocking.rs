@@ -125,7 +125,7 @@ impl InlineQueue {
 
 impl Queue for InlineQueue {
     fn submit(&mut self, operation: Operation) -> Result<(), (Operation, io::Error)> {
-        if matches!(operation.action, Action::Write { len, sync: true } if len > INLINE_BYTES_MAX) {
+        if matches!(operation.action, Action::Write { len, sync: true } if !self.is_inline(len)) {
             // Without a thread it takes the caller's time, and no more.
             if let Large::Thread(wake) = &self.large
                 && let Ok(queue) = thread_queue(Arc::clone(wake))
@@ -159,6 +159,10 @@ impl Queue for InlineQueue {
             Some(QueueKind::Uring) => QueueKind::Uring,
             _ => QueueKind::Inline,
         }
+    }
+
+    fn is_inline(&self, len: usize) -> bool {
+        len <= INLINE_BYTES_MAX
     }
 
     fn register(&mut self, bufs: &mut [AlignedBuf]) {

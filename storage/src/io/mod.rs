@@ -306,6 +306,11 @@ pub trait Queue: Send + fmt::Debug {
     /// Which kind this is.
     fn kind(&self) -> QueueKind;
 
+    /// Whether a durable write of `len` bytes takes the time of whoever submits it.
+    fn is_inline(&self, _len: usize) -> bool {
+        false
+    }
+
     /// Offers long-lived buffers for registration with the kernel, so that it need not map them for
     /// every write. Where it cannot (memory lock limit, no such notion) they stay plain.
     fn register(&mut self, _bufs: &mut [AlignedBuf]) {}

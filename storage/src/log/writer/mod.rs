@@ -223,6 +223,15 @@ impl Log {
         started
     }
 
+    /// Whether [`Log::submit`] would now make a durable write itself and return when that is done: who has something
+    /// better to do meanwhile does it first.
+    #[must_use]
+    pub fn submit_blocks(&self) -> bool {
+        let next = self.closed.front().or(self.gather.as_ref());
+        let bytes = next.map(|staged| frame_blocks(staged.body) * BLOCK_BYTES);
+        self.in_flight.is_empty() && bytes.is_some_and(|bytes| self.queue.is_inline(bytes))
+    }
+
     fn publish_queued(&self) {
         let Queued { records, bytes } = self.queued;
         self.stats.queued_records.store(records, Ordering::Relaxed);
