@@ -5,17 +5,7 @@ use crate::node::{CONTAINER_OWNER, NodeId, NodeKind, ttl_owner};
 use crate::prep::{Digests, Foreseen};
 use crate::tree::Tree;
 use crate::view::NodeRef;
-use ironkeeper_proto::{
-    AclList, ErrorCode, OpCode, SessionId, Stat, StatPersisted, Txn, TxnHeader, Zxid, txn,
-};
-
-/// The part of a header that operations use.
-#[derive(Clone, Copy)]
-struct Context {
-    session: SessionId,
-    zxid: Zxid,
-    time_ms: i64,
-}
+use ironkeeper_proto::{AclList, ErrorCode, OpCode, Stat, StatPersisted, Txn, TxnHeader, txn};
 
 /// A node to create, whatever the type of the txn.
 struct Creation<'a> {
@@ -33,22 +23,17 @@ struct Creation<'a> {
 pub(super) struct Run<'t, E> {
     tree: &'t mut Tree,
     effects: &'t mut E,
-    context: Context,
+    header: &'t TxnHeader,
     anomaly: Option<Anomaly>,
 }
 
 impl<'t, E: Effects> Run<'t, E> {
-    pub(super) fn new(tree: &'t mut Tree, header: &TxnHeader, effects: &'t mut E) -> Run<'t, E> {
-        let context = Context {
-            session: header.session,
-            zxid: header.zxid,
-            time_ms: header.time_ms,
-        };
+    pub(super) fn new(tree: &'t mut Tree, header: &'t TxnHeader, effects: &'t mut E) -> Run<'t, E> {
         let repeated = header.zxid <= tree.last_applied();
         Run {
             tree,
             effects,
-            context,
+            header,
             anomaly: repeated.then_some(Anomaly::ZxidNotAbove),
         }
     }
@@ -67,7 +52,7 @@ impl<'t, E: Effects> Run<'t, E> {
         let done = match *txn {
             Txn::Create(create) | Txn::Create2(create) => {
                 let owner = if create.ephemeral {
-                    self.context.session.0
+                    self.header.session.0
                 } else {
                     0
                 };
@@ -179,7 +164,7 @@ impl<'t, E: Effects> Run<'t, E> {
                     parent,
                     parent_path(new.path),
                     new.parent_cversion,
-                    self.context.zxid,
+                    self.header.zxid,
                 );
             }
             return Err((ErrorCode::NodeExists, Anomaly::NodeExists));
@@ -187,7 +172,7 @@ impl<'t, E: Effects> Run<'t, E> {
         if name.is_empty() {
             return Err(missing);
         }
-        let Context { zxid, time_ms, .. } = self.context;
+        let &TxnHeader { zxid, time_ms, .. } = self.header;
         let stat = StatPersisted {
             czxid: zxid,
             mzxid: zxid,
@@ -232,7 +217,7 @@ impl<'t, E: Effects> Run<'t, E> {
             return Err((ErrorCode::NoNode, Anomaly::ParentMissing));
         }
         let parent_path = parent_path(path);
-        tree.raise_pzxid(parent, parent_path, self.context.zxid);
+        tree.raise_pzxid(parent, parent_path, self.header.zxid);
         let id = tree
             .child_id(parent, name.as_bytes())
             .ok_or((ErrorCode::NoNode, Anomaly::NodeMissing))?;
@@ -267,7 +252,7 @@ impl<'t, E: Effects> Run<'t, E> {
         digests: Option<Digests>,
         counted: bool,
     ) -> Done {
-        let Context { zxid, time_ms, .. } = self.context;
+        let &TxnHeader { zxid, time_ms, .. } = self.header;
         let path = set.path;
         let before = self.tree.set_data(id, set, digests, zxid, time_ms);
         if counted && !follows(before, set.version) {
@@ -294,7 +279,7 @@ impl<'t, E: Effects> Run<'t, E> {
     }
 
     pub(super) fn create_session(&mut self, timeout_ms: i32) -> SessionChange {
-        let id = self.context.session;
+        let id = self.header.session;
         let Tree {
             core, owner_index, ..
         } = &mut *self.tree;
@@ -304,7 +289,7 @@ impl<'t, E: Effects> Run<'t, E> {
 
     /// Deletes what the txn names, then whatever else the session has: all of it, if the txn has no body.
     pub(super) fn close_session(&mut self, paths: Option<&txn::PathList<'_>>) -> SessionChange {
-        let id = self.context.session;
+        let id = self.header.session;
         for path in paths.iter().flat_map(|paths| paths.iter()) {
             if let Err((_, anomaly)) = self.delete(path) {
                 self.surprise(anomaly);

@@ -4,7 +4,7 @@ use ironkeeper_proto::{
     CreateFlags, CreateRequest, ErrorCode, OpCode, Perms, StatPersisted, Writer, path,
 };
 
-use super::outstanding::State;
+use super::state::State;
 use super::{Prep, RequestContext, check_acl, check_quota, expand, moved};
 use crate::digest;
 use crate::{CONTAINER_OWNER, NodeKind, TTL_MS_MAX, Tree, ttl_owner};

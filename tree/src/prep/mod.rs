@@ -16,6 +16,7 @@ mod create;
 mod multi;
 mod outstanding;
 mod session;
+mod state;
 
 use ironkeeper_proto::txn::{DIGEST_BYTES, DIGEST_VERSION, HEADER_BYTES};
 use ironkeeper_proto::{
@@ -26,7 +27,8 @@ use ironkeeper_proto::{
 use crate::acl::{self, AclRules, Expanded, Identities};
 use crate::digest;
 use crate::{NodeId, QuotaExceeded, Tree};
-use outstanding::{Found, Key, Outstanding, State};
+use outstanding::{Key, Outstanding};
+use state::{Found, State};
 
 /// Settings of [`Prep`].
 #[derive(Clone, Debug)]
