@@ -20,6 +20,7 @@ use super::format::{
     self, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, DirectoryEntry, Fault, Footer, HEADER_BYTES,
     Header, Part, TRAILER_BYTES, Totals, Trailer,
 };
+use crate::checksum;
 use crate::io::{ALIGNMENT, Access, AlignedBuf, Caching, Disk, File, SealedMap};
 
 /// Footer bytes read and checked at a time.
@@ -510,7 +511,7 @@ fn first_unreadable(file: &dyn File, offset: u64, buf: &mut [u8]) -> u64 {
 }
 
 fn check_crc(bytes: &[u8], expected: u32, part: Part) -> Result<(), Fault> {
-    let found = crc32c::crc32c(bytes);
+    let found = checksum::crc(bytes);
     if expected == found {
         Ok(())
     } else {

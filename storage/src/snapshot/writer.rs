@@ -31,6 +31,7 @@ use super::format::{
 };
 use super::reader::{Expected, SnapshotReader};
 use super::{SnapshotDir, Verified};
+use crate::checksum;
 use crate::io::{Access, Action, AlignedBuf, Caching, Disk, File, Operation, Queue, QueueKind};
 
 /// Bytes of one write: large enough that the device streams.
@@ -178,7 +179,7 @@ impl SnapshotWriter {
             raw_length: u32::try_from(raw.len()).expect("below BLOCK_RAW_BYTES_MAX"),
             stored_length: 0,
             stored_crc: 0,
-            raw_crc: crc32c::crc32c(raw),
+            raw_crc: checksum::crc(raw),
             zxid: self.header.zxid,
         };
         let offset = self.stream()?.end();
@@ -354,7 +355,7 @@ impl Encoder {
             .reserve(format::stored_bytes_max(raw.len()) + BLOCK_ALIGN);
         self.compressor.compress_to_buffer(raw, &mut self.stored)?;
         let stored_length = u32::try_from(self.stored.len()).map_err(io::Error::other)?;
-        let stored_crc = crc32c::crc32c(&self.stored);
+        let stored_crc = checksum::crc(&self.stored);
         self.stored
             .resize(self.stored.len().next_multiple_of(BLOCK_ALIGN), 0);
         Ok(BlockHeader {

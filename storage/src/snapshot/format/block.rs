@@ -6,6 +6,7 @@ use ironkeeper_proto::Zxid;
 
 use super::bytes::{bytes_at, check_crc, exactly, put, u32_at, u64_at, zxid_at};
 use super::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BLOCK_RAW_BYTES_MAX, Fault, Part};
+use crate::checksum;
 
 mod at {
     pub(super) const MAGIC: usize = 0;
@@ -106,7 +107,7 @@ impl BlockHeader {
         put(&mut bytes, at::CRC_STORED, &self.stored_crc.to_le_bytes());
         put(&mut bytes, at::CRC_RAW, &self.raw_crc.to_le_bytes());
         put(&mut bytes, at::ZXID, &self.zxid.0.to_le_bytes());
-        let crc = crc32c::crc32c(bytes.get(..at::CRC).unwrap_or_default());
+        let crc = checksum::crc(bytes.get(..at::CRC).unwrap_or_default());
         put(&mut bytes, at::CRC, &crc.to_le_bytes());
         (bytes, crc)
     }

@@ -3,6 +3,7 @@
 use ironkeeper_proto::Zxid;
 
 use super::{Fault, Part};
+use crate::checksum;
 
 /// A snapshot stands for committed history alone, so its zxid is never negative.
 pub(super) fn zxid_at(bytes: &[u8], at: usize, part: Part) -> Result<Zxid, Fault> {
@@ -17,7 +18,7 @@ pub(super) fn zxid_at(bytes: &[u8], at: usize, part: Part) -> Result<Zxid, Fault
 
 pub(super) fn check_crc(bytes: &[u8], at: usize, part: Part) -> Result<u32, Fault> {
     let expected = u32_at(bytes, at)?;
-    let found = crc32c::crc32c(bytes.get(..at).unwrap_or_default());
+    let found = checksum::crc(bytes.get(..at).unwrap_or_default());
     if expected == found {
         Ok(found)
     } else {

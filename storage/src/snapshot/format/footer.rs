@@ -8,6 +8,7 @@ use super::{
     BLOCK_HEADER_BYTES, BlockKind, FOOTER_BYTES_MAX, FOOTER_MAGIC, Fault, HEADER_BYTES, Part,
     TRAILER_BYTES, padded_length,
 };
+use crate::checksum;
 
 pub(super) mod at {
     pub(super) const MAGIC: usize = 0;
@@ -155,7 +156,7 @@ impl Footer {
         let misalign = usize::try_from(footer_offset % HEADER_BYTES as u64).ok()?;
         let end = (misalign + bytes.len() + behind).next_multiple_of(HEADER_BYTES);
         bytes.resize(end - misalign - behind, 0);
-        let crc = crc32c::crc32c(&bytes);
+        let crc = checksum::crc(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         (bytes.len() <= FOOTER_BYTES_MAX).then_some((bytes, crc))
     }

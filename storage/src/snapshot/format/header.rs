@@ -4,6 +4,7 @@ use ironkeeper_proto::Zxid;
 
 use super::bytes::{bytes_at, check_crc, exactly, put, u16_at, u32_at, u64_at, zxid_at};
 use super::{Fault, HEADER_BYTES, HEADER_MAGIC, Part, VERSION_MAJOR};
+use crate::checksum;
 
 mod at {
     pub(super) const MAGIC: usize = 0;
@@ -68,7 +69,7 @@ impl Header {
             &self.block_raw_bytes_target.to_le_bytes(),
         );
         put(&mut bytes, at::CREATED, &self.created_ms.to_le_bytes());
-        let crc = crc32c::crc32c(bytes.get(..at::CRC).unwrap_or_default());
+        let crc = checksum::crc(bytes.get(..at::CRC).unwrap_or_default());
         put(&mut bytes, at::CRC, &crc.to_le_bytes());
         (bytes, crc)
     }

@@ -4,6 +4,7 @@ use ironkeeper_proto::Zxid;
 
 use super::bytes::{bytes_at, check_crc, exactly, put, u32_at, u64_at, zxid_at};
 use super::{FOOTER_BYTES_MAX, Fault, HEADER_BYTES, Part, TRAILER_BYTES, TRAILER_MAGIC};
+use crate::checksum;
 
 mod at {
     pub(super) const FOOTER_OFFSET: usize = 0;
@@ -53,7 +54,7 @@ impl Trailer {
         put(&mut bytes, at::CHAIN, &self.chain.to_le_bytes());
         put(&mut bytes, at::ZXID, &self.zxid.0.to_le_bytes());
         put(&mut bytes, at::FILE_LENGTH, &self.file_length.to_le_bytes());
-        let crc = crc32c::crc32c(bytes.get(..at::CRC).unwrap_or_default());
+        let crc = checksum::crc(bytes.get(..at::CRC).unwrap_or_default());
         put(&mut bytes, at::CRC, &crc.to_le_bytes());
         put(&mut bytes, at::MAGIC, &TRAILER_MAGIC);
         bytes
@@ -102,8 +103,8 @@ impl Trailer {
 
 /// Checksum over the header's checksum and every block's header checksum, in file order.
 pub fn chain(header_crc: u32, block_crcs: impl IntoIterator<Item = u32>) -> u32 {
-    let first = crc32c::crc32c(&header_crc.to_le_bytes());
+    let first = checksum::crc(&header_crc.to_le_bytes());
     block_crcs.into_iter().fold(first, |sum, crc| {
-        crc32c::crc32c_append(sum, &crc.to_le_bytes())
+        checksum::crc_append(sum, &crc.to_le_bytes())
     })
 }
