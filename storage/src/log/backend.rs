@@ -20,6 +20,9 @@ use crate::options::{Backend, StoreOptions};
 const SAMPLES: usize = 9;
 /// Time spent on each, at most one write longer. Server start to first answer is under 100 ms.
 const SAMPLE_BUDGET: Duration = Duration::from_micros(1500);
+/// What `pwrite` takes longer on a thread than in the caller's hands, at least: io_uring is used instead of a thread,
+/// since small writes on a fast device stay with the caller either way.
+const THREAD_WAKE: Duration = Duration::from_micros(40);
 /// Up to this median a write may run inline: a reader on the same thread waits no longer than it.
 const INLINE_MAX: Duration = Duration::from_micros(500);
 /// A write this slow on a device whose median is under [`INLINE_MAX`] is a stall of the machinery; beside what its bytes
@@ -134,8 +137,8 @@ pub(crate) fn choose(
         Ok(median) => median,
         Err(error) => return blocking(&format!("io_uring cannot write here ({error})")),
     };
-    // io_uring may lose a tenth: it saves the thread that large writes and a slow device would need.
-    if ring_median > pwrite.mul_f32(1.1) {
+    // io_uring may lose a tenth: a thread costs an eighth of the server's CPU where it writes all the time.
+    if ring_median > (pwrite + THREAD_WAKE).mul_f32(1.1) {
         return blocking(&format!(
             "measured, io_uring takes {} us",
             ring_median.as_micros()

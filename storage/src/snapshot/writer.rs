@@ -373,6 +373,9 @@ struct Stream {
     queue: Box<dyn Queue>,
     /// Chunks neither being filled nor in flight.
     free: Vec<AlignedBuf>,
+    /// Chunks that may still be made.
+    unmade: usize,
+    /// Grows to a whole chunk: most snapshots need less.
     filling: AlignedBuf,
     filled: usize,
     /// Where `filling` goes in the file.
@@ -396,10 +399,9 @@ impl Stream {
         Ok(Stream {
             file,
             queue,
-            free: (1..CHUNKS)
-                .map(|_| AlignedBuf::zeroed(CHUNK_BYTES))
-                .collect(),
-            filling: AlignedBuf::zeroed(CHUNK_BYTES),
+            free: Vec::new(),
+            unmade: CHUNKS - 1,
+            filling: AlignedBuf::zeroed(HEADER_BYTES),
             filled: 0,
             offset: 0,
             in_flight: VecDeque::new(),
@@ -421,20 +423,31 @@ impl Stream {
             }
             self.filled += now.len();
             bytes = later;
-            if self.filled == self.filling.len() {
-                self.submit()?;
+            if self.filled == CHUNK_BYTES {
+                let next = self.next_chunk()?;
+                self.submit(next)?;
+            } else if self.filled == self.filling.len() {
+                self.filling.grow((2 * self.filled).min(CHUNK_BYTES));
             }
         }
         Ok(())
     }
 
+    /// A chunk to fill, which somebody may have to be waited for.
+    fn next_chunk(&mut self) -> Result<AlignedBuf, (u64, io::Error)> {
+        if let Some(free) = self.free.pop() {
+            return Ok(free);
+        }
+        if self.unmade > 0 {
+            self.unmade -= 1;
+            return Ok(AlignedBuf::zeroed(CHUNK_BYTES));
+        }
+        self.complete_one()
+    }
+
     /// Starts the write of what is filled (whole pages: a full chunk, or the end of a file that
-    /// the footer's padding made a whole number of pages).
-    fn submit(&mut self) -> Result<(), (u64, io::Error)> {
-        let next = match self.free.pop() {
-            Some(free) => free,
-            None => self.complete_one()?,
-        };
+    /// the footer's padding made a whole number of pages), and goes on with `next`.
+    fn submit(&mut self, next: AlignedBuf) -> Result<(), (u64, io::Error)> {
         let (offset, len) = (self.offset, self.filled);
         let operation = Operation {
             token: offset,
@@ -491,7 +504,8 @@ impl Stream {
     fn close(mut self, header: &[u8; HEADER_BYTES], path: &Path) -> Result<(), SnapshotError> {
         let failed = |(offset, e)| SnapshotError::io_at("write the snapshot", path, offset, e);
         if self.filled > 0 {
-            self.submit().map_err(failed)?;
+            self.submit(AlignedBuf::zeroed(HEADER_BYTES))
+                .map_err(failed)?;
         }
         self.drain().map_err(failed)?;
         // The first chunk's place is free again; the header overwrites the zeros that kept it.
