@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use ironkeeper_storage::io::{Access, Caching, Disk, Entry, File, LockError, LockGuard, OsDisk};
 
+use crate::planted::Fault;
 use crate::random::Random;
 
 /// What devices write whole.
@@ -28,48 +29,18 @@ const SECTOR: usize = 512;
 /// Syncs of more sectors than this (zero-filled spares) are written in runs.
 const SINGLE_SECTORS_MAX: usize = 1024;
 const RUN_SECTORS: usize = 128;
-/// A device's time for one durable write, spent between two of its sectors: without it nearly
-/// every kill would fall between two writes, and never into one.
+/// A device's time for one durable write, and for each further block of it, spent between two of its
+/// sectors: without it nearly every kill would fall between two writes, and never into one.
 const DEVICE_TIME: Duration = Duration::from_micros(100);
+const BLOCK_TIME: Duration = Duration::from_micros(300);
+const BLOCK_SECTORS: u32 = 8;
+/// Of more further blocks it takes no longer.
+const BLOCKS_TIMED_MAX: u32 = 20;
 
 /// Where the frames of a segment begin. Its header is written as it should be even where a fault is
 /// planted: the server notices a lost header by itself, and what is to be shown is that the test
 /// notices what the server cannot.
 const FRAMES_START: u64 = 8192;
-
-/// A planted fault of the frames that are written to the log's segments (`*.wal`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Fault {
-    /// None: a correct disk.
-    #[default]
-    None,
-    /// A durable write is reported done, but reaches the file only when so many further ones have
-    /// been made: never, if the process ends before.
-    SkipSync {
-        /// Durable writes that are held back at any time.
-        behind: usize,
-    },
-    /// The completion of a durable write is reported at once; the bytes reach the file later.
-    AckBeforeSync {
-        /// How much later.
-        delay: Duration,
-    },
-}
-
-impl Fault {
-    /// A fault by its name: `none`, `skip-sync`, `ack-before-sync`.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        match name {
-            "none" => Some(Self::None),
-            "skip-sync" => Some(Self::SkipSync { behind: 2 }),
-            "ack-before-sync" => Some(Self::AckBeforeSync {
-                delay: Duration::from_millis(10),
-            }),
-            _ => None,
-        }
-    }
-}
 
 /// The machine's files under an overlay that dies with the process.
 #[derive(Debug)]
@@ -232,6 +203,7 @@ impl Inode {
         } else {
             1
         };
+        let count = u32::try_from(sectors.len()).unwrap_or(u32::MAX);
         sectors.sort_unstable();
         let mut pieces: Vec<&[u64]> = sectors
             .chunk_by(|a, b| b - a == 1)
@@ -239,9 +211,11 @@ impl Inode {
             .collect();
         random.shuffle(&mut pieces);
         let pause_at = pause.then(|| random.below(pieces.len().max(1)));
+        let further = (count / BLOCK_SECTORS).saturating_sub(1);
+        let device_time = DEVICE_TIME + BLOCK_TIME * further.min(BLOCKS_TIMED_MAX);
         for (index, piece) in pieces.into_iter().enumerate() {
             if pause_at == Some(index) {
-                std::thread::park_timeout(DEVICE_TIME);
+                std::thread::park_timeout(device_time);
             }
             self.persist_run(piece)?;
         }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use ironkeeper::cli::{self, Command, Environment};
 use ironkeeper::{config, logging, server};
-use ironkeeper_crashtest::disk::{Fault, LossyDisk};
+use ironkeeper_crashtest::disk::LossyDisk;
+use ironkeeper_crashtest::planted::Fault;
 
 fn main() -> ExitCode {
     match run() {
