@@ -134,7 +134,9 @@ impl Tree {
 
     /// As [`Tree::apply`], for who made the txn on this very tree: `foreseen` is what
     /// [`Prep::take_foreseen`](crate::prep::Prep::take_foreseen) said, and saves finding it out again.
-    /// A node of another name is not believed; anything else that is wrong in it shows in the digest.
+    /// A node of another name is not believed, nor the digest after where the node has not the digest that was foreseen
+    /// before: then all is computed, and what is wrong shows in the digest. Where it has, the digest after a setData is
+    /// taken over, and only debug builds compare it with the node's; whoever replays the log does so always.
     pub fn apply_foreseen(
         &mut self,
         header: &TxnHeader,

@@ -6,7 +6,7 @@
 //! peers and for apply. A refused request is an error txn and takes a zxid all the same.
 //!
 //! The digest trailer is the digest of the whole tree after the txn, predicted from the outstanding changes; apply
-//! arrives at the same number, or something is broken.
+//! arrives at the same number, or something is broken. (Of a setData it takes the node's over: [`Foreseen`].)
 //!
 //! Nothing here knows sessions: whether one is live, closing or elsewhere is the caller's to say, in
 //! [`RequestContext::session_error`], because the place of that check among the others is visible to clients.

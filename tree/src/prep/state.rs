@@ -90,7 +90,7 @@ pub(super) enum Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// For [`Outstanding::change`](super::Outstanding::change).
+    /// Where it is in the tree, unless it is outstanding: what [`Outstanding::change`](super::Outstanding::change) begins with.
     pub(super) fn unchanged(self) -> Option<NodeId> {
         match self {
             Found::Outstanding(_) => None,
