@@ -286,8 +286,8 @@ fn tear_a_write(server: &Server, running: &Running, switches: &Switches) {
         let bytes = std::fs::read(&segment).unwrap();
         bytes.iter().filter(|byte| **byte == 7).count()
     };
-    let before = sevens();
     switches.begin(faults::WRITES_TEAR).unwrap();
+    let before = sevens();
     client.submit(&requests::create(
         "/torn",
         &[7; 60_000],
