@@ -1,6 +1,9 @@
 //! The client and the load generator against Apache ZooKeeper: what a test believes of this client
 //! must hold for the server that defines the protocol.
 
+#[path = "../../tests/common/not_run.rs"]
+mod not_run;
+
 use std::time::Duration;
 
 use ironkeeper_client::load::{self, Limit, Plan};
@@ -15,12 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// a failure where `CI=true`.
 fn apache(directory: &std::path::Path) -> Option<Running> {
     let Some(jars) = apache_jars(&workspace_root()) else {
-        assert_ne!(
-            std::env::var("CI").as_deref(),
-            Ok("true"),
-            "Apache's jars are missing"
-        );
-        eprintln!("NOT RUN: Apache's jars are missing; `cargo xtask peers` fetches them");
+        not_run::not_run("Apache's jars are missing; `cargo xtask peers` fetches them");
         return None;
     };
     let program = Program::Apache { jars, heap_mb: 256 };

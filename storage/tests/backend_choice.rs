@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use common::machines::{Only, Timed};
+use common::not_run::{not_run, not_run_here};
 use common::*;
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::io::{Access, Caching, Disk, OsDisk, QueueKind, SimDisk};
@@ -267,7 +268,7 @@ fn where_direct_io_is_refused_the_log_is_buffered() {
         .is_dir()
         .then(|| tempfile::tempdir_in("/dev/shm").unwrap())
     else {
-        eprintln!("NOT RUN: no tmpfs at /dev/shm");
+        not_run_here("no tmpfs at /dev/shm");
         return;
     };
     // Kernels since 6.6 take O_DIRECT on tmpfs; elsewhere the simulated disk refuses in their place.
@@ -319,14 +320,11 @@ fn io_uring_is_used_where_the_kernel_has_it() {
     #[cfg(not(target_os = "linux"))]
     let in_kernel = Err::<(), _>(std::io::Error::from(std::io::ErrorKind::Unsupported));
     if !backends().contains(&Backend::IoUring) {
-        assert!(
-            !(in_kernel.is_ok() && std::env::var_os("CI").is_some()),
-            "io_uring is there and was not used"
-        );
+        assert!(in_kernel.is_err(), "io_uring is there and was not used");
         let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-        eprintln!(
-            "NOT RUN on io_uring: the kernel says {in_kernel:?}, io_uring_disabled is {disabled:?}"
-        );
+        not_run_here(&format!(
+            "the kernel says {in_kernel:?}, io_uring_disabled is {disabled:?}"
+        ));
         return;
     }
     assert!(in_kernel.is_ok(), "{in_kernel:?}");
@@ -380,12 +378,7 @@ fn an_ordinary_user_with_64_kib_of_locked_memory() {
     let output = match command.output() {
         Ok(output) => output,
         Err(error) => {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "prlimit is missing: {error}"
-            );
-            eprintln!("NOT RUN: prlimit is missing: {error}");
-            return;
+            return not_run(&format!("prlimit is missing: {error}"));
         }
     };
     let text = format!(

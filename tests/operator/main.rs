@@ -9,6 +9,8 @@ mod logs;
 mod metrics;
 mod network;
 mod nodes;
+#[path = "../common/not_run.rs"]
+mod not_run;
 mod signals;
 mod start;
 mod throttles;
@@ -21,6 +23,8 @@ use std::time::Duration;
 
 use ironkeeper_client::process::{Program, Running, Server};
 use ironkeeper_client::{Client, ConnectOptions, four_letter, mntr, poll};
+
+use not_run::{not_run, not_run_here};
 
 /// Long enough for a busy machine: what is waited for comes, or the test fails.
 const WITHIN: Duration = Duration::from_secs(20);
@@ -115,12 +119,6 @@ fn files(server: &Server, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Says that something could not be shown here; where everything has to run it is a failure.
-fn not_run(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "cannot run: {why}");
-    eprintln!("NOT RUN: {why}");
-}
-
 /// The prelude that makes a server an ordinary user's where the test is root's; root may write
 /// anywhere. None where the tool for it is missing.
 fn as_ordinary_user() -> Option<&'static str> {
@@ -138,4 +136,32 @@ fn as_ordinary_user() -> Option<&'static str> {
         "exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
          --bounding-set=-all",
     )
+}
+
+/// The test runner swallows what a passing test prints: this is seen in spite of it.
+#[test]
+fn what_could_not_run_is_said_and_fails_in_ci() {
+    const CHILD: &str = "IRONKEEPER_NOT_RUN_CHILD";
+    match std::env::var(CHILD).as_deref() {
+        Ok("expected") => return not_run("no such tool"),
+        Ok("lacking") => return not_run_here("no such thing"),
+        _ => {}
+    }
+    for (kind, ci, passes) in [
+        ("expected", "", true),
+        ("expected", "true", false),
+        ("lacking", "", true),
+        ("lacking", "true", true),
+    ] {
+        let test = "what_could_not_run_is_said_and_fails_in_ci";
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let child = command.args(["--exact", test]).env(CHILD, kind);
+        let output = child.env("CI", ci).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), passes, "{kind}, {ci:?}: {said}");
+        assert!(
+            said.contains(&format!("NOT RUN: {test}: no such ")),
+            "{said}"
+        );
+    }
 }

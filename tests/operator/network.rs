@@ -5,13 +5,12 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 use ironkeeper_client::{Client, ConnectOptions, four_letter, poll};
 
-use crate::{WITHIN, connect, line_with, log, metric, server, server_behind, word};
+use crate::{WITHIN, connect, line_with, log, metric, not_run_here, server, server_behind, word};
 
 fn has_ipv6() -> bool {
     let has = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     if !has {
-        // Many containers have none, and nobody can give it to them.
-        eprintln!("NOT RUN: no IPv6 on this machine");
+        not_run_here("no IPv6 on this machine");
     }
     has
 }

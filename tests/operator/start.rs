@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{WITHIN, as_ordinary_user, binary, connect, log, refusal, server, server_behind};
+use crate::{
+    WITHIN, as_ordinary_user, binary, connect, log, not_run_here, refusal, server, server_behind,
+};
 
 /// The two lines on the standard error that every refusal ends with: Apache's words, then ours.
 fn assert_refused(log: &str, code: u8, apache: &str, sentence: &str) {
@@ -61,7 +63,7 @@ fn an_address_of_another_machine_is_named() {
 fn a_port_that_only_root_may_have_is_named() {
     let floor = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     if floor.is_ok_and(|floor| floor.trim().parse().is_ok_and(|port: u16| port < 1024)) {
-        eprintln!("not shown: everybody may have low ports on this machine");
+        not_run_here("everybody may have low ports on this machine");
         return;
     }
     let Some(prelude) = as_ordinary_user() else {

@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod machines;
+#[path = "../../../tests/common/not_run.rs"]
+pub(crate) mod not_run;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::format::BLOCK_BYTES;
@@ -50,7 +52,10 @@ pub(crate) fn backends() -> Vec<Backend> {
     let ring = OsDisk::new().queue(ironkeeper_storage::io::QueueKind::Uring, no_wake());
     match ring {
         Ok(_) => backends.push(Backend::IoUring),
-        Err(error) => eprintln!("NOT RUN on io_uring: {error}"),
+        Err(error) => {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| not_run::not_run_here(&format!("nothing on io_uring: {error}")));
+        }
     }
     backends
 }
