@@ -9,6 +9,7 @@
 //! the next frame is submitted; only then are the committed ones applied and answered, so that the
 //! disk is busy while replies are made. A frame that this thread would write itself comes after them.
 
+mod delay;
 mod feed;
 mod gate;
 mod grace;
@@ -24,6 +25,7 @@ use ironkeeper_storage::{Log, Marks, StorageError};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use delay::GroupDelay;
 use feed::{Completions, LogFeed};
 use grace::Grace;
 
@@ -89,6 +91,9 @@ pub(crate) struct Engine {
     writing_us: VecDeque<u64>,
     wall_ms: i64,
     grace: Grace,
+    delay: Option<GroupDelay>,
+    /// When what is gathered is written at the latest, while it is held back.
+    held_until_ms: Option<u64>,
     /// No word about quotas before this.
     quota_warning_ms: u64,
 }
@@ -103,6 +108,7 @@ impl Engine {
     ) -> Self {
         let durable = replica.last_proposed();
         let grace = Grace::new(server.options.tick_time_ms, server.now_ms());
+        let delay = GroupDelay::new(&server.options, server.now_ms());
         Self {
             server,
             replica,
@@ -118,6 +124,8 @@ impl Engine {
             writing_us: VecDeque::new(),
             wall_ms: 0,
             grace,
+            delay,
+            held_until_ms: None,
             quota_warning_ms: 0,
         }
     }
@@ -131,7 +139,7 @@ impl Engine {
         self.expire(now);
         self.reap(now);
         self.warn_of_quotas(now);
-        self.submit()?;
+        self.submit(now)?;
         // With an inline backend what was just submitted is durable already.
         self.completed()?;
         self.apply()?;
@@ -148,7 +156,8 @@ impl Engine {
             return Next::Stopped;
         }
         // An inline backend calls nobody when it is done: whatever is gathered by now is due.
-        let unsubmitted = self.log.log.has_staged() && self.log.log.in_flight() == 0;
+        let held = self.held_until_ms.is_some();
+        let unsubmitted = self.log.log.has_staged() && self.log.log.in_flight() == 0 && !held;
         if (!self.backlog.is_empty() && fed) || unsubmitted || self.replica.has_committed() {
             return Next::Again;
         }
@@ -176,7 +185,8 @@ impl Engine {
             .then(|| self.replica.reap_deadline())
             .flatten();
         let reap_in = reap.map(|due| due.saturating_sub(now.mono_ms));
-        let due_in = [expiry_in, tick_in, reap_in, stall_in];
+        let held_in = (self.held_until_ms).map(|due| due.saturating_sub(now.mono_ms));
+        let due_in = [expiry_in, tick_in, reap_in, stall_in, held_in];
         Next::Wait(due_in.into_iter().flatten().min())
     }
 
@@ -379,7 +389,11 @@ impl Engine {
         }
     }
 
-    fn submit(&mut self) -> Result<(), EngineError> {
+    fn submit(&mut self, now: Now) -> Result<(), EngineError> {
+        self.held_until_ms = self.held_until(now);
+        if self.held_until_ms.is_some() {
+            return Ok(());
+        }
         let marks = self.marks();
         let log = &self.log.log;
         if self.replica.has_committed() && log.submit_blocks() {
@@ -397,10 +411,24 @@ impl Engine {
             .record(began_us.saturating_sub(gathered_us));
         self.gathered_us = None;
         self.writing_us.push_back(gathered_us);
+        if let Some(delay) = &mut self.delay {
+            delay.flushed(now.mono_ms);
+        }
         self.log.submit(marks)?;
         let elapsed_us = self.server.now_us() - began_us;
         stats.submit_ms.record(elapsed_us / 1000);
         Ok(())
+    }
+
+    /// Until when what is gathered waits for more, where it does.
+    fn held_until(&mut self, now: Now) -> Option<u64> {
+        let delay = self.delay.as_mut()?;
+        let log = &self.log.log;
+        let may_wait =
+            log.has_staged() && self.log.has_room() && self.server.phase() == Phase::Serving;
+        may_wait
+            .then(|| delay.holds_until(now.mono_ms, log.last_durable(), log.last_appended()))
+            .flatten()
     }
 
     fn marks(&self) -> Marks {

@@ -99,7 +99,6 @@ const JVM: &str = "it tunes the Java machine";
 const THREADS: &str = "it tunes Apache's threads; here ironkeeper.runtimes says how many there are";
 const NO_CACHE: &str = "replies are made from the tree, there is no cache of them";
 const WATCHES: &str = "watches have one, compact table here";
-const NEVER_WAITS: &str = "the log never waits for more writes: they gather while it is busy";
 const OWN_SNAPSHOTS: &str = "snapshots here have one format, checked and compressed";
 const HEADROOM: &str = "the log has a mebibyte of room above the longest request";
 const NO_STALLS: &str = "stalls are not measured yet";
@@ -181,8 +180,8 @@ pub const KEYS: &[Key] = &[
     key("snapshotSizeFactor", Property, Double, "0.33", Needless(ENSEMBLE)),
     key("forceSync", Property, YesNo, "yes", Honoured),
     key("fsync.warningthresholdms", Bare, Long, "1000", Honoured),
-    key("flushDelay", Property, Long, "0", Needless(NEVER_WAITS)),
-    key("maxWriteQueuePollTime", Property, Long, "flushDelay/3", Needless(NEVER_WAITS)),
+    key("flushDelay", Property, Long, "0", Honoured),
+    key("maxWriteQueuePollTime", Property, Long, "flushDelay/3", Honoured),
     key("maxBatchSize", Property, Int, "1000", Honoured),
     key("snapshot.compression.method", Property, Text, "", Needless(OWN_SNAPSHOTS)),
     key("snapshot.trust.empty", Property, Bool, "false", Missing(NO_TRUST)),

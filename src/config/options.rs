@@ -115,9 +115,10 @@ pub struct Options {
     pub force_sync: bool,
     /// `fsync.warningthresholdms`: a durable write slower than this is warned of; default 1 s.
     pub fsync_warning_threshold: Duration,
-    /// `flushDelay`: default 0, and of no effect: the log never waits for more.
+    /// `flushDelay`: how long after the last durable write the next one waits for more; default 0.
     pub flush_delay: Duration,
-    /// `maxWriteQueuePollTime`: of no effect, as `flushDelay`.
+    /// `maxWriteQueuePollTime`: a write that waits goes when nothing came for so long; default a
+    /// third of `flushDelay`.
     pub max_write_queue_poll_time: Duration,
     /// `maxBatchSize`: txns of one durable write; default 1000, at least 1.
     pub max_batch_size: u32,

@@ -146,6 +146,8 @@ const HONOURED: &[(&str, &str)] = &[
     ("forceSync", "no"),
     ("fsync.warningthresholdms", "20"),
     ("maxBatchSize", "7"),
+    ("flushDelay", "7"),
+    ("maxWriteQueuePollTime", "7"),
     ("datadir.autocreate", "false"),
     ("digest.enabled", "false"),
     ("closeSessionTxn.enabled", "false"),
@@ -267,9 +269,7 @@ fn every_other_key_is_named_with_the_reason() {
         let reading = read(&text, &[]);
         let plain = options("");
         let same = Options {
-            flush_delay: plain.flush_delay,
             jute_max_buffer_extra: plain.jute_max_buffer_extra,
-            max_write_queue_poll_time: plain.max_write_queue_poll_time,
             ..reading
                 .options
                 .clone()

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use ironkeeper_client::process::{Running, Server, build_binary};
-use ironkeeper_client::{Client, mntr, poll, requests};
+use ironkeeper_client::{Client, ConnectOptions, mntr, poll, requests};
 use ironkeeper_proto::{CreateFlags, ErrorCode};
 
 use crate::{WITHIN, connect, files, line_with, log, metric, server, word};
@@ -67,6 +67,54 @@ fn groups_are_no_larger_than_max_batch_size() {
     write_pipelined(&mut connect(&running), 0..400, 10);
     let most = metric(&running, "zk_max_sync_processor_batch_size");
     assert!((2.0..=5.0).contains(&most), "{most}");
+}
+
+/// `flushDelay`: a write waits for others, until there are `maxBatchSize`.
+#[test]
+fn a_group_waits_for_its_members_where_it_is_told_to() {
+    const HOUR_MS: u32 = 3_600_000;
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path())
+        .with_config("flushDelay", HOUR_MS)
+        .with_config("maxWriteQueuePollTime", HOUR_MS)
+        .with_config("maxBatchSize", 3);
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let queued = || metric(&running, "zk_sync_processor_request_queued");
+    std::thread::scope(|scope| {
+        // Every new session is a write.
+        for n in 1..=3 {
+            scope.spawn(|| connect(&running));
+            poll::until("the session in the log", WITHIN, || {
+                (queued() >= f64::from(n)).then_some(())
+            })
+            .unwrap();
+        }
+    });
+    assert_eq!(metric(&running, "zk_cnt_sync_processor_batch_size"), 1.0);
+    assert_eq!(metric(&running, "zk_max_sync_processor_batch_size"), 3.0);
+    // A stop does not wait for the hour.
+    let address = running.address();
+    let waiting = std::thread::spawn(move || Client::connect(address, &ConnectOptions::default()));
+    poll::until("one more", WITHIN, || (queued() >= 4.0).then_some(())).unwrap();
+    let status = running.terminate(WITHIN).unwrap();
+    assert_eq!(status.code(), Some(0), "{}", log(&server));
+    drop(waiting.join().unwrap());
+}
+
+/// No write waits longer than `flushDelay`, nor longer than `maxWriteQueuePollTime` for the next.
+#[test]
+fn a_group_that_nobody_joins_goes_down() {
+    for (delay_ms, poll_ms) in [(3_600_000, 1), (20, 3_600_000), (20, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path())
+            .with_config("flushDelay", delay_ms)
+            .with_config("maxWriteQueuePollTime", poll_ms);
+        let running = server.start_and_wait(WITHIN).unwrap();
+        let mut client = connect(&running);
+        for n in 0..3 {
+            client.create(&format!("/n{n}"), b"").unwrap();
+        }
+    }
 }
 
 #[test]
