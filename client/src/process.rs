@@ -314,29 +314,50 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
-/// Time that all processors of this machine have been busy since its start, whoever kept them so.
-///
-/// # Errors
-/// `/proc` does not read as expected.
-pub fn machine_cpu_time() -> io::Result<Duration> {
-    let text = fs::read_to_string("/proc/stat")?;
-    let ticks = busy_ticks(&text)
-        .ok_or_else(|| io::Error::other("/proc/stat does not read as expected"))?;
-    Ok(ticks_to_time(ticks))
+/// What all processors of this machine have done since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MachineCpu {
+    /// Not idle, whoever kept them busy; stolen time is part of it.
+    pub busy: Duration,
+    /// Taken away by the host of a virtual machine.
+    pub stolen: Duration,
 }
 
-/// Of the first line: user, nice, system, idle, iowait, irq, softirq, steal; all but idle and
-/// iowait.
-fn busy_ticks(stat: &str) -> Option<u64> {
-    let fields = stat.lines().next()?.strip_prefix("cpu ")?;
-    let fields = fields.split_ascii_whitespace().take(8);
-    let ticks: Vec<u64> = fields
-        .map(|field| field.parse().ok())
-        .collect::<Option<_>>()?;
-    let [user, nice, system, _, _, irq, softirq, steal] = ticks[..] else {
-        return None;
-    };
-    Some(user + nice + system + irq + softirq + steal)
+impl MachineCpu {
+    /// The clocks as they stand.
+    ///
+    /// # Errors
+    /// `/proc` does not read as expected.
+    pub fn now() -> io::Result<Self> {
+        let text = fs::read_to_string("/proc/stat")?;
+        Self::parse(&text).ok_or_else(|| io::Error::other("/proc/stat does not read as expected"))
+    }
+
+    /// What was added since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            busy: self.busy.saturating_sub(earlier.busy),
+            stolen: self.stolen.saturating_sub(earlier.stolen),
+        }
+    }
+
+    /// Of the first line: user, nice, system, idle, iowait, irq, softirq, steal.
+    fn parse(stat: &str) -> Option<Self> {
+        let fields = stat.lines().next()?.strip_prefix("cpu ")?;
+        let fields = fields.split_ascii_whitespace().take(8);
+        let ticks: Vec<u64> = fields
+            .map(|field| field.parse().ok())
+            .collect::<Option<_>>()?;
+        let [user, nice, system, _, _, irq, softirq, steal] = ticks[..] else {
+            return None;
+        };
+        Some(Self {
+            busy: ticks_to_time(user + nice + system + irq + softirq + steal),
+            stolen: ticks_to_time(steal),
+        })
+    }
 }
 
 fn ticks_to_time(ticks: u64) -> Duration {
@@ -407,13 +428,12 @@ mod tests {
     }
 
     #[test]
-    fn busy_ticks_leave_out_idle_and_iowait() {
-        assert_eq!(
-            busy_ticks("cpu  1 2 3 1000 2000 4 5 6 7 8\ncpu0 9"),
-            Some(21)
-        );
-        assert_eq!(busy_ticks("cpu  1 2 3"), None);
-        assert!(machine_cpu_time().unwrap() > Duration::ZERO);
+    fn busy_is_neither_idle_nor_waiting() {
+        let stat = MachineCpu::parse("cpu  1 2 3 1000 2000 4 5 6 7 8\ncpu0 9").unwrap();
+        assert_eq!(stat.busy, ticks_to_time(21));
+        assert_eq!(stat.stolen, ticks_to_time(6));
+        assert_eq!(MachineCpu::parse("cpu  1 2 3"), None);
+        assert!(MachineCpu::now().unwrap().busy > Duration::ZERO);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use ironkeeper_proto::ErrorCode;
 
 use crate::client::{Client, ConnectOptions};
 use crate::error::ClientError;
-use crate::process::{cpu_time, machine_cpu_time};
+use crate::process::{MachineCpu, cpu_time};
 
 /// What ends the measured part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +91,8 @@ pub struct Report {
     pub server_cpu: Option<Duration>,
     /// CPU that this process spent in the measured part.
     pub client_cpu: Duration,
-    /// CPU that all processors of this machine spent in the measured part.
-    pub machine_cpu: Duration,
+    /// What all processors of this machine did in the measured part.
+    pub machine_cpu: MachineCpu,
 }
 
 impl Report {
@@ -114,8 +114,17 @@ impl Report {
     #[must_use]
     pub fn foreign_cpu_part(&self, cores: usize) -> f64 {
         let own = self.client_cpu + self.server_cpu.unwrap_or_default();
-        self.machine_cpu.saturating_sub(own).as_secs_f64()
-            / (self.elapsed.as_secs_f64() * cores as f64)
+        self.part(self.machine_cpu.busy.saturating_sub(own), cores)
+    }
+
+    /// Of the machine's processors, the part that the host of a virtual machine took away.
+    #[must_use]
+    pub fn stolen_cpu_part(&self, cores: usize) -> f64 {
+        self.part(self.machine_cpu.stolen, cores)
+    }
+
+    fn part(&self, cpu: Duration, cores: usize) -> f64 {
+        cpu.as_secs_f64() / (self.elapsed.as_secs_f64() * cores as f64)
     }
 
     /// A quantile in microseconds of the writes, or of the reads where nothing was written.
@@ -268,7 +277,7 @@ pub fn run(plan: &Plan, server_pid: Option<u32>) -> Result<Report, LoadError> {
                 .zip(cpu_start.server)
                 .map(|(end, start)| end.saturating_sub(start)),
             client_cpu: cpu_end.client.saturating_sub(cpu_start.client),
-            machine_cpu: cpu_end.machine.saturating_sub(cpu_start.machine),
+            machine_cpu: cpu_end.machine.since(cpu_start.machine),
         };
         let mut failure = None;
         for handle in handles {
@@ -289,13 +298,13 @@ pub fn run(plan: &Plan, server_pid: Option<u32>) -> Result<Report, LoadError> {
 struct CpuSample {
     client: Duration,
     server: Option<Duration>,
-    machine: Duration,
+    machine: MachineCpu,
 }
 
 fn cpu_sample(server_pid: Option<u32>) -> io::Result<CpuSample> {
     Ok(CpuSample {
         client: cpu_time(std::process::id())?,
         server: server_pid.map(cpu_time).transpose()?,
-        machine: machine_cpu_time()?,
+        machine: MachineCpu::now()?,
     })
 }

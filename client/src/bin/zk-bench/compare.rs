@@ -19,6 +19,8 @@ const ROWS: [Row; 7] = [
     ("50/50 64x4", 64, 4, 50),
 ];
 const START_MAX: Duration = Duration::from_secs(60);
+/// Rounds begun for each that is asked for, where some are left out.
+const TRIES: usize = 3;
 const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// A server under comparison, with the reports of all rounds by row.
@@ -35,6 +37,9 @@ pub(crate) struct Comparison {
     rounds: usize,
     seconds: Duration,
     rows: Vec<Row>,
+    /// Rounds with a row in which the host took more of the processors than this part do not count.
+    stolen_max: f64,
+    cores: usize,
     /// Further lines of the other server's `zoo.cfg`.
     config: Vec<(String, String)>,
 }
@@ -53,6 +58,7 @@ pub(crate) fn prepare(arguments: &[String]) -> Result<Comparison, String> {
         "seconds",
         "only",
         "rows",
+        "stolen-max",
         "config",
     ];
     let arguments = Arguments::parse(arguments, &known)?;
@@ -104,6 +110,8 @@ pub(crate) fn prepare(arguments: &[String]) -> Result<Comparison, String> {
         contenders,
         directory: path("directory", root.join("target/compare")),
         rounds: arguments.number("rounds", 2)?,
+        stolen_max: arguments.number("stolen-max", 100.0)? / 100.0,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
         seconds: arguments.seconds("seconds", 2.0)?,
     })
 }
@@ -114,17 +122,43 @@ impl Comparison {
         std::fs::create_dir_all(&self.directory)
             .map_err(|error| format!("{}: {error}", self.directory.display()))?;
         let facts = machine::facts(&self.directory);
-        for round in 0..self.rounds {
+        let (mut counted, mut begun) = (0, 0);
+        while counted < self.rounds {
+            if begun == self.rounds * TRIES {
+                return Err(format!(
+                    "of {begun} rounds only {counted} were left alone by the host of this machine"
+                ));
+            }
+            eprintln!("round {} of {}", counted + 1, self.rounds);
             let mut order: Vec<usize> = (0..self.contenders.len()).collect();
-            if round % 2 == 1 {
+            if begun % 2 == 1 {
                 order.reverse();
             }
+            begun += 1;
             for index in order {
-                self.measure(index, round)?;
+                self.measure(index, begun)?;
+            }
+            if self.is_disturbed() {
+                eprintln!("  the host took too much: this round does not count");
+                for contender in &mut self.contenders {
+                    contender.reports.pop();
+                }
+            } else {
+                counted += 1;
             }
         }
-        self.print(&facts);
+        self.print(&facts, begun - counted);
         Ok(())
+    }
+
+    /// Whether the host took too much of the processors in a row of the last round.
+    fn is_disturbed(&self) -> bool {
+        let last = self
+            .contenders
+            .iter()
+            .filter_map(|each| each.reports.last());
+        last.flatten()
+            .any(|report| report.stolen_cpu_part(self.cores) > self.stolen_max)
     }
 
     fn measure(&mut self, index: usize, round: usize) -> Result<(), String> {
@@ -140,7 +174,7 @@ impl Comparison {
         let running = server
             .start_and_wait(START_MAX)
             .map_err(|error| error.to_string())?;
-        eprintln!("round {} of {}: {}", round + 1, self.rounds, contender.name);
+        eprintln!("  {}", contender.name);
         warm(&running)?;
         let mut reports = Vec::new();
         for &(name, sessions, depth, write_percent) in &self.rows {
@@ -154,11 +188,12 @@ impl Comparison {
             };
             let report = load::run(&plan, Some(running.pid()))
                 .map_err(|error| format!("{} {name}: {}", contender.name, chain(&error)))?;
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
             eprintln!(
-                "  {name:<12} {:>9.0} op/s, others' CPU {:.0} %",
+                "    {name:<12} {:>9.0} op/s, {:.2} us of CPU each; others' CPU {:.0} %, of that stolen {:.0} %",
                 report.rate(),
-                report.foreign_cpu_part(cores) * 100.0
+                report.server_cpu_us().unwrap_or(f64::NAN),
+                report.foreign_cpu_part(self.cores) * 100.0,
+                report.stolen_cpu_part(self.cores) * 100.0
             );
             reports.push(report);
         }
@@ -171,7 +206,7 @@ impl Comparison {
         Ok(())
     }
 
-    fn print(&self, facts: &[String]) {
+    fn print(&self, facts: &[String], left_out: usize) {
         for fact in facts {
             println!("- {fact}");
         }
@@ -182,9 +217,11 @@ impl Comparison {
             "- mean of {} rounds (spread: half of the difference between the extremes), \
              order reversed every other round, {:.1} s a row, values of 100 B; \
              sessions x requests outstanding in each\n\
-             - others' CPU: part of all cores used by neither server nor generator\n",
+             - others' CPU: part of all cores used by neither server nor generator\n\
+             - rounds left out because the host took more than {:.0} % of the cores: {left_out}\n",
             self.rounds,
-            self.seconds.as_secs_f64()
+            self.seconds.as_secs_f64(),
+            self.stolen_max * 100.0
         );
         println!(
             "| row | server | op/s | p50 us | p99 us | server CPU us/op | op/s, CPU to the first | others' CPU |"
@@ -194,9 +231,9 @@ impl Comparison {
             let first = self
                 .contenders
                 .first()
-                .map(|contender| Cell::of(contender, row));
+                .map(|contender| Cell::of(contender, row, self.cores));
             for contender in &self.contenders {
-                let cell = Cell::of(contender, row);
+                let cell = Cell::of(contender, row, self.cores);
                 let ratio = first.as_ref().map_or(String::new(), |first| {
                     format!(
                         "{:.2}x, {:.2}x",
@@ -230,7 +267,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn of(contender: &Contender, row: usize) -> Self {
+    fn of(contender: &Contender, row: usize, cores: usize) -> Self {
         let mean = |figure: &dyn Fn(&Report) -> f64| {
             let sum: f64 = contender
                 .reports
@@ -244,7 +281,6 @@ impl Cell {
             (low.min(rate), high.max(rate))
         });
         let rate = mean(&Report::rate);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             rate,
             spread_percent: (high - low) / 2.0 / rate * 100.0,

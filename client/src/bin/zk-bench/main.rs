@@ -32,6 +32,8 @@ usage:
       --directory DIR  where data directories are made (target/compare)
       --heap MB        heap of Apache's server (1024)
       --rounds N       rounds, every other one in reversed order (2)
+      --stolen-max P   repeat a round in which the host of this virtual machine took more than
+                       P percent of the processors (100)
       --seconds S      measured part of each row (2)
       --only NAME      apache or ironkeeper alone
       --rows TEXT      only the rows whose name contains it
