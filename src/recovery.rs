@@ -11,7 +11,7 @@ use ironkeeper_proto::{DecodeError, Zxid, decode_record};
 use ironkeeper_replica::{DIGEST_INTERVAL, Logged, Now, ReaperOptions, Replica, ReplicaOptions};
 use ironkeeper_storage::io::Disk;
 use ironkeeper_storage::snapshot::{SnapshotDir, SnapshotError};
-use ironkeeper_storage::{Backend, Log, StorageError, Store, StoreOptions};
+use ironkeeper_storage::{Backend, Log, Progress as Replaying, StorageError, Store, StoreOptions};
 use ironkeeper_tree::prep::PrepOptions;
 use ironkeeper_tree::{Anomaly, DigestCheck, Tree};
 use tracing::{info, warn};
@@ -118,14 +118,12 @@ pub(crate) fn recover(server: &Server, disk: Arc<dyn Disk>) -> Result<Recovered,
         None => Tree::with_hash_seed(server.hash_seed),
     };
     let mut bytes = 0;
+    let mut applied = None;
     let replay = store.replay(
         from,
         &mut |done| {
-            progress.tell(
-                "reading the log",
-                done.segments as u64,
-                done.segments_total as u64,
-            );
+            let (what, part, whole) = replayed_part(&done, &mut applied);
+            progress.tell(what, part, whole);
         },
         &mut |zxid, record| {
             bytes += record.len() as u64;
@@ -279,6 +277,19 @@ fn summary(from: Zxid, records: u64, tree: &Tree) -> String {
     }
 }
 
+/// What a replay is at, and how far: the log is checked as a whole first, then applied. `applied` is
+/// the zxid at which the second was first asked about; those before it are no measure, since an epoch
+/// begins far above the one before.
+fn replayed_part(done: &Replaying, applied: &mut Option<Zxid>) -> (&'static str, u64, u64) {
+    if done.records == 0 {
+        let (segments, total) = (done.segments as u64, done.segments_total as u64);
+        return ("reading the log", segments, total);
+    }
+    let first = *applied.get_or_insert(done.zxid);
+    let since = |zxid: Zxid| zxid.0.saturating_sub(first.0).max(0).unsigned_abs();
+    ("applying the log", since(done.zxid), since(done.zxid_last))
+}
+
 /// Says how far a long recovery is, now and then, in the log.
 struct Progress {
     started: Instant,
@@ -307,7 +318,10 @@ impl Progress {
         if elapsed < QUIET_TIME || since_told < PROGRESS_INTERVAL {
             return None;
         }
-        self.told_ms.store(now_ms, Ordering::Relaxed);
+        // The threads that load a snapshot ask all at once: one of them speaks.
+        let told = &self.told_ms;
+        told.compare_exchange(told_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+            .ok()?;
         let percent = (done.saturating_mul(100)).checked_div(total).unwrap_or(100);
         Some(format!("{what}: {percent}%"))
     }
@@ -330,5 +344,25 @@ mod tests {
         let expected = [(2000, 10), (4000, 20), (6000, 30), (8000, 40), (10_000, 50)];
         let expected = expected.map(|(at, percent)| (at, format!("reading the log: {percent}%")));
         assert_eq!(words, expected);
+    }
+
+    /// Also where the first zxid is far above the snapshot's, as it is after a change of epochs.
+    #[test]
+    fn what_is_applied_grows_from_nothing() {
+        let mut applied = None;
+        let mut part = |records, zxid| {
+            let done = Replaying {
+                segments: 3,
+                segments_total: 3,
+                records,
+                zxid: Zxid(zxid),
+                zxid_last: Zxid(0x3_0000_0065),
+            };
+            replayed_part(&done, &mut applied)
+        };
+        assert_eq!(part(0, 0), ("reading the log", 3, 3));
+        assert_eq!(part(1, 0x3_0000_0001), ("applying the log", 0, 100));
+        assert_eq!(part(51, 0x3_0000_0033), ("applying the log", 50, 100));
+        assert_eq!(part(101, 0x3_0000_0065), ("applying the log", 100, 100));
     }
 }

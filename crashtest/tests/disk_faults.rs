@@ -7,6 +7,7 @@ use std::time::Duration;
 use ironkeeper_client::process::{Program, Running, Server};
 use ironkeeper_client::{Client, ConnectOptions, four_letter, mntr, poll, requests};
 use ironkeeper_crashtest::faults::{self, Switches};
+use ironkeeper_crashtest::random::Random;
 use ironkeeper_proto::{CreateFlags, ErrorCode};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -368,7 +369,21 @@ fn a_recovery_can_be_stopped() {
     assert_nodes(&mut connect(&running), 0..50);
 }
 
-/// A recovery that takes longer than two seconds says how far it is.
+/// Waits until what is said about `what` at this start, whose log begins at `from`, has grown.
+fn wait_for_growth(server: &Server, from: usize, what: &str) {
+    let grown = poll::until(&format!("a figure of {what:?} that grows"), WITHIN, || {
+        let log = log(server);
+        let lines = log[from..].lines().filter(|line| line.contains("- INFO "));
+        let percents = lines.filter_map(|line| line.split_once(what)?.1.strip_suffix('%'));
+        let percents: Vec<u32> = percents.map(|percent| percent.parse().unwrap()).collect();
+        (percents.first() < percents.last()).then_some(percents)
+    });
+    let percents =
+        grown.unwrap_or_else(|elapsed| panic!("{elapsed}; the log is:\n{}", log(server)));
+    assert!(percents.is_sorted(), "{what}{percents:?}");
+}
+
+/// A recovery that takes longer than two seconds says how far it is, in each of its parts.
 #[test]
 fn a_long_recovery_shows_progress() {
     let dir = tempfile::tempdir().unwrap();
@@ -377,18 +392,52 @@ fn a_long_recovery_shows_progress() {
         .with_config("ironkeeper.segmentBytes", 64 << 10)
         .with_config("ironkeeper.snapshotThreads", 1);
     let running = server.start_and_wait(WITHIN).unwrap();
-    fill_some(&running, 400);
+    fill_some(&running, 350);
     running.kill().unwrap();
     let before = log(&server).len();
     switches.begin(faults::READS_SLOW).unwrap();
     let mut running = server.start().unwrap();
-    let line = line_with(&server, "reading the log: ");
-    assert!(line.contains('%') && line.contains("- INFO "), "{line}");
+    wait_for_growth(&server, before, "reading the log: ");
+    wait_for_growth(&server, before, "applying the log: ");
     switches.end(faults::READS_SLOW).unwrap();
     running.wait_serving(WITHIN).unwrap();
-    let lines = log(&server)[before..].matches("reading the log: ").count();
+    let lines = log(&server)[before..].matches(" the log: ").count();
     assert!(lines < 60, "{lines} lines about one recovery");
-    assert_nodes(&mut connect(&running), 0..400);
+    assert_nodes(&mut connect(&running), 0..350);
+}
+
+/// As does the reading of a snapshot.
+#[test]
+fn a_long_load_of_a_snapshot_shows_progress() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, switches) = server(dir.path());
+    let server = server
+        .with_config("snapCount", 10)
+        .with_config("ironkeeper.snapshotThreads", 1);
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let mut client = connect(&running);
+    // Does not compress: a block on disk for every two nodes.
+    let mut noise = Random::new(1);
+    for n in 0..40 {
+        let data: Vec<u8> = (0..500_000).map(|_| noise.below(256) as u8).collect();
+        client.create(&format!("/n{n}"), &data).unwrap();
+    }
+    let snapshots = || metric(&running, "zk_cnt_snapshottime");
+    let had = snapshots();
+    // One may be under way.
+    poll::until("a snapshot of all of it", WITHIN, || {
+        client.set("/n0", b"", -1).unwrap();
+        (snapshots() >= had + 2.0).then_some(())
+    })
+    .unwrap();
+    running.kill().unwrap();
+    let before = log(&server).len();
+    switches.begin(faults::READS_SLOW).unwrap();
+    let mut running = server.start().unwrap();
+    wait_for_growth(&server, before, "reading the snapshot: ");
+    switches.end(faults::READS_SLOW).unwrap();
+    running.wait_serving(WITHIN).unwrap();
+    assert_nodes(&mut connect(&running), 0..40);
 }
 
 /// Sectors that cannot be read are damage: refused with file and place, and nothing is cut.
