@@ -1,14 +1,73 @@
-//! Who a client has to be: the digest scheme and enforced authentication.
+//! Who a client has to be: providers of schemes, the digest scheme and enforced authentication.
 
 use ironkeeper_tree::acl::DigestAlgorithm;
 
 use super::error::ConfigError;
-use super::options::Options;
+use super::keys::{NO_SASL, NO_TLS};
+use super::options::{EnsembleAuth, Options};
 use super::reader::Reader;
 
 pub(super) fn resolve(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), ConfigError> {
     digest(reader, options)?;
+    providers(reader, options);
+    ensemble(reader, options);
     enforced(reader, options)
+}
+
+/// `authProvider.*`: of Apache's classes the one for the scheme `ensemble` has to be asked for; `ip` and `digest`
+/// are there without.
+fn providers(reader: &mut Reader<'_>, options: &mut Options) {
+    const PACKAGE: &str = "org.apache.zookeeper.server.auth.";
+    for (name, setting) in reader.settings.iter() {
+        if !name.starts_with("authProvider.") {
+            continue;
+        }
+        let class = setting.value.as_str();
+        let why = match class.strip_prefix(PACKAGE) {
+            Some("EnsembleAuthenticationProvider") => {
+                options.ensemble_auth = Some(EnsembleAuth::default());
+                continue;
+            }
+            Some("IPAuthenticationProvider") => continue,
+            Some("DigestAuthenticationProvider") if options.digest_auth.enabled => continue,
+            Some("DigestAuthenticationProvider") => {
+                "DigestAuthenticationProvider.enabled=false switches it off"
+            }
+            Some("SASLAuthenticationProvider") => NO_SASL,
+            Some("X509AuthenticationProvider") => NO_TLS,
+            _ => {
+                "there are no providers but those built in: a client that asks for its scheme is sent away"
+            }
+        };
+        let (name, class) = (name.escape_debug(), class.escape_debug());
+        reader
+            .notices
+            .warn(format!("Problems loading {class} ({name}): {why}"));
+    }
+}
+
+/// `ensembleAuthName`.
+fn ensemble(reader: &mut Reader<'_>, options: &mut Options) {
+    let Some(list) = reader.settings.get("ensembleAuthName") else {
+        return;
+    };
+    let Some(auth) = &mut options.ensemble_auth else {
+        reader.notices.warn(
+            "ensembleAuthName has no effect without authProvider.1=\
+             org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider: the scheme ensemble is \
+             unknown, and clients that use it are sent away",
+        );
+        return;
+    };
+    // As Java trims.
+    let names = list
+        .split(',')
+        .map(|name| name.trim_matches(|c| c <= ' ').to_owned());
+    auth.names = Some(names.collect());
+    let list = list.escape_debug();
+    reader
+        .notices
+        .info(format!("Set expected ensemble names to {list}"));
 }
 
 fn digest(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), ConfigError> {
@@ -74,6 +133,7 @@ fn enforced(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), Config
             "digest" => " (DigestAuthenticationProvider.enabled=false)",
             "sasl" => " (SASL is not built yet)",
             "x509" => " (TLS is not built yet)",
+            "ensemble" => " (it says who the server is, not who the client is)",
             _ => "",
         };
         let scheme = scheme.escape_debug();

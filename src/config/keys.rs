@@ -86,8 +86,8 @@ use Kind::{Bare, Named, Property};
 use Type::{Bool, Double, Int, Interval, Long, Secret, Text, YesNo};
 
 const ENSEMBLE: &str = "it concerns ensembles, and this server runs alone";
-const NO_TLS: &str = "TLS is not built yet";
-const NO_SASL: &str = "SASL is not built yet, so no client can authenticate with it";
+pub(super) const NO_TLS: &str = "TLS is not built yet";
+pub(super) const NO_SASL: &str = "SASL is not built yet, so no client can authenticate with it";
 const NO_ADMIN: &str = "the AdminServer is not built yet";
 const NO_METRICS: &str = "the metrics exporter is not built yet; the word mntr has the metrics";
 const SHORT_STOP: &str = "a stop takes a few seconds at most, whatever waits";
@@ -103,10 +103,6 @@ const OWN_SNAPSHOTS: &str = "snapshots here have one format, checked and compres
 const HEADROOM: &str = "the log has a mebibyte of room above the longest request";
 const NO_STALLS: &str = "stalls are not measured yet";
 const NO_TRUST: &str = "a log without the snapshot it needs is refused, whatever this says";
-const NO_PROVIDERS: &str =
-    "only the schemes world, auth, digest, ip and super are built, and they are always on";
-const NO_ENSEMBLE_AUTH: &str =
-    "the scheme ensemble is not built yet, so a wrong name turns nobody away";
 const ONE_LISTENER: &str = "there is one listener here, whichever factory is named";
 const ACL_PLACE: &str = "ACLs are checked where the write is made; the answer is the same";
 const TEST_HOOK: &str = "it is a hook of Apache's tests";
@@ -286,8 +282,8 @@ pub const KEYS: &[Key] = &[
     key("SASLAuthenticationProvider.superPassword", Property, Secret, "", Missing(NO_SASL)),
     key("letAnySaslUserDoX", Property, Text, "", Missing(NO_SASL)),
     key("IPAuthenticationProvider.usexforwardedfor", Property, Bool, "false", Missing(NO_ADMIN)),
-    key("authProvider.*", Property, Text, "", Missing(NO_PROVIDERS)),
-    key("ensembleAuthName", Property, Text, "", Missing(NO_ENSEMBLE_AUTH)),
+    key("authProvider.*", Property, Text, "", Honoured),
+    key("ensembleAuthName", Property, Text, "", Honoured),
     key("enforce.auth.enabled", Property, Bool, "false", Honoured),
     key("enforce.auth.schemes", Property, Text, "", Honoured),
     key("sessionRequireClientSASLAuth", Property, Bool, "false", Refused(SILENT_AUTH)),

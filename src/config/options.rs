@@ -174,6 +174,9 @@ pub struct Options {
     /// `enforce.auth.*`: the schemes of which a client must have authenticated with one before any
     /// other request; none, the default, asks for nothing.
     pub enforced_schemes: Vec<String>,
+    /// `authProvider.N` with Apache's EnsembleAuthenticationProvider: clients may say which ensemble
+    /// they mean; default off, and the scheme `ensemble` unknown.
+    pub ensemble_auth: Option<EnsembleAuth>,
     /// `readonlymode.enabled`: default off; on, `isro` is answered without being whitelisted.
     pub read_only_mode: bool,
     /// `4lw.commands.whitelist`.
@@ -234,6 +237,7 @@ impl Default for Options {
             skip_acl: false,
             digest_auth: DigestAuth::default(),
             enforced_schemes: Vec::new(),
+            ensemble_auth: None,
             read_only_mode: false,
             four_letter_words: FourLetterWords::default(),
             engine_home: EngineHome::Auto,
@@ -314,6 +318,13 @@ impl std::fmt::Debug for DigestAuth {
             )
             .finish()
     }
+}
+
+/// The scheme `ensemble`: no identity, but a question whether this is the server that the client means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnsembleAuth {
+    /// `ensembleAuthName`: the names of this ensemble; `None`, the default, takes any.
+    pub names: Option<Vec<String>>,
 }
 
 /// Which four-letter words are answered. `srvr` always is; the listener sees to that.

@@ -13,6 +13,7 @@
 //! mentioning; nothing here waits for another connection.
 
 mod drain;
+mod ensemble;
 pub(crate) mod figures;
 mod frames;
 mod handshake;

@@ -181,6 +181,9 @@ fn counters(server: &Server, line: &mut impl FnMut(&str, Value)) {
             &stats.connection_revalidations,
         ),
         ("digest_mismatches_count", &stats.digest_mismatches),
+        ("ensemble_auth_fail", &stats.ensemble_names_wrong),
+        ("ensemble_auth_skip", &stats.ensemble_names_skipped),
+        ("ensemble_auth_success", &stats.ensemble_names_right),
         // What is validated is queued and what is applied removed: the same figure, but for what is
         // on its way to the disk.
         ("outstanding_changes_queued", &stats.changes),

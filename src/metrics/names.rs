@@ -3,15 +3,12 @@
 //! ours has not. Dashboards look for them all the same.
 
 /// Counters.
-pub(super) const COUNTERS_AT_ZERO: [&str; 30] = [
+pub(super) const COUNTERS_AT_ZERO: [&str; 27] = [
     "add_dead_watcher_stall_time",
     "commit_count",
     "dead_watchers_cleared",
     "dead_watchers_queued",
     "diff_count",
-    "ensemble_auth_fail",
-    "ensemble_auth_skip",
-    "ensemble_auth_success",
     "insecure_admin_count",
     "learner_commit_received_count",
     "learner_proposal_received_count",

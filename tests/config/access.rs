@@ -40,6 +40,70 @@ fn enforced_authentication() {
     options("enforce.auth.enabled=false\nenforce.auth.schemes=sasl");
 }
 
+const ENSEMBLE: &str =
+    "authProvider.7=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider\n";
+
+#[test]
+fn names_of_the_ensemble() {
+    let names = |list: &str| {
+        let auth = options(&format!("{ENSEMBLE}ensembleAuthName={list}")).ensemble_auth;
+        auth.unwrap().names.unwrap()
+    };
+    assert_eq!(names("blue"), ["blue"]);
+    assert_eq!(
+        names("blue, green sea\t,,Black "),
+        ["blue", "green sea", "", "Black"]
+    );
+    assert_eq!(names(""), [""]);
+    assert_eq!(options(ENSEMBLE).ensemble_auth.unwrap().names, None);
+    // Apache would start, and turn everybody away.
+    let enforced = "enforce.auth.enabled=true\nenforce.auth.schemes=digest,ensemble\n";
+    let said = fault_of(&format!("{ENSEMBLE}{enforced}"));
+    assert!(said.starts_with("Authentication scheme ensemble is not available."));
+    let alone = warnings("ensembleAuthName=blue");
+    assert!(
+        alone.contains("without authProvider.1=org.apache."),
+        "{alone}"
+    );
+    assert_eq!(options("ensembleAuthName=blue").ensemble_auth, None);
+}
+
+#[test]
+fn providers_that_are_not_there_are_named() {
+    let provider = |class: &str| format!("authProvider.1={class}\n");
+    let of_apache = |name: &str| {
+        provider(&format!(
+            "org.apache.zookeeper.server.auth.{name}AuthenticationProvider"
+        ))
+    };
+    for name in ["IP", "Digest", "Ensemble"] {
+        assert!(
+            !warnings(&of_apache(name)).contains("Problems loading"),
+            "{name}"
+        );
+    }
+    let off = format!(
+        "{}DigestAuthenticationProvider.enabled=false",
+        of_apache("Digest")
+    );
+    assert!(!options(&off).digest_auth.enabled);
+    for (text, why) in [
+        (off, "enabled=false"),
+        (of_apache("SASL"), "SASL is not built yet"),
+        (of_apache("X509"), "TLS is not built yet"),
+        (of_apache("Key"), "built in"),
+        (provider("org.example.Nothing"), "built in"),
+        (provider("EnsembleAuthenticationProvider"), "built in"),
+    ] {
+        assert_eq!(options(&text).ensemble_auth, None);
+        let said = warnings(&text);
+        assert!(
+            said.contains("Problems loading ") && said.contains(why),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn algorithms_of_the_digest_scheme() {
     let with = |name: &str| {

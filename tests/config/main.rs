@@ -188,6 +188,10 @@ const HONOURED: &[(&str, &str)] = &[
     ("DigestAuthenticationProvider.superDigest", "super:abc"),
     ("DigestAuthenticationProvider.enabled", "false"),
     ("DigestAuthenticationProvider.digestAlg", "SHA-256"),
+    (
+        "authProvider.*",
+        "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
+    ),
     ("4lw.commands.whitelist", "*"),
     ("ironkeeper.logBackend", "pwrite"),
     ("ironkeeper.engineHome", "thread"),
@@ -206,7 +210,13 @@ fn every_honoured_key_changes_the_options() {
         .filter(|key| matches!(key.effect, Effect::Honoured))
     {
         // These take two lines to matter; they have tests of their own.
-        if ["server.*", "multiAddress.enabled", "enforce.auth.schemes"].contains(&key.name) {
+        let need_another = [
+            "server.*",
+            "multiAddress.enabled",
+            "enforce.auth.schemes",
+            "ensembleAuthName",
+        ];
+        if need_another.contains(&key.name) {
             continue;
         }
         let (_, value) = HONOURED

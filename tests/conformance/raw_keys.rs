@@ -3,8 +3,9 @@
 
 use crate::compare::{compare, compare_fresh};
 use crate::ops::{self, ALL, Entry, OPEN, PERSISTENT, WITH_TTL, code};
-use crate::script::Hello;
-use crate::servers::{ENFORCED, EXTENDED, REAPING_UNUSED, SUPER_PASSWORD};
+use crate::script::{Hello, Script};
+use crate::servers::{BASE, ENFORCED, EXTENDED, NAMED, NAMELESS, REAPING_UNUSED, SUPER_PASSWORD};
+use crate::words_state::word;
 
 const TTL_MAX: i64 = (1 << 40) - 1;
 const SEQUENTIAL_WITH_TTL: i32 = 6;
@@ -237,5 +238,102 @@ fn enforced_authentication() {
         let mut token = s.session("a token");
         token.call(&ops::auth(Some("digest"), Some(b"")));
         token.call(&ops::exists("/", false));
+    });
+}
+
+fn ensemble(name: &[u8]) -> ops::Op {
+    ops::auth(Some("ensemble"), Some(name))
+}
+
+/// How often a name was right, wrong and not looked at.
+fn note_names_counted(s: &mut Script<'_>) {
+    let text = word(s, "mntr");
+    for line in text.lines().filter(|l| l.contains("ensemble_auth")) {
+        s.note(line);
+    }
+}
+
+/// What the scheme `ensemble` makes of a connection: nothing. It is no identity and stands in no list.
+fn no_identity_of_the_ensemble(s: &Script<'_>, name: &[u8]) {
+    let mut a = s.session("no identity");
+    a.call(&ensemble(name));
+    a.call(&ops::bare(code::WHO_AM_I));
+    let lists = [
+        Entry(ALL, Some("ensemble"), Some("blue")),
+        Entry(ALL, Some("ensemble"), Some("")),
+        Entry(ALL, Some("ensemble"), None),
+        Entry(ALL, Some("auth"), None),
+    ];
+    for (n, entry) in lists.into_iter().enumerate() {
+        let path = format!("/list-{n}");
+        a.call(&ops::create(&path, "", &[entry], PERSISTENT));
+    }
+    a.close();
+}
+
+/// A client that means another ensemble is sent away without a word, so that it tries the next server.
+#[test]
+fn names_of_ensembles() {
+    compare_fresh(&NAMED, "names_of_ensembles", &[], |s| {
+        for name in [&b"blue"[..], b"green sea", b"Black", b""] {
+            let mut conn = s.session("right");
+            conn.call(&ensemble(name));
+            conn.call(&ops::exists("/", false));
+        }
+        let mut null = s.session("null");
+        null.call(&ops::auth(Some("ensemble"), None));
+        null.send_as(-4, &ensemble(b"blue"));
+        null.frames(1);
+        null.settle();
+        note_names_counted(s);
+        let wrong: [&[u8]; 7] = [
+            b"red",
+            b"Blue",
+            b" blue",
+            b"blue,green sea",
+            b"green",
+            b"black\xff\n",
+            &[b'x'; 100_000],
+        ];
+        for name in wrong {
+            let (mut conn, session) = s.session_with("wrong", &Hello::default());
+            conn.call(&ops::exists("/", false));
+            conn.send(&ensemble(name));
+            conn.until_closed();
+            // The session itself lives on.
+            let mut again = s.session_with("again", &Hello::again(&session)).0;
+            again.call(&ensemble(b"blue"));
+            again.call(&ops::exists("/", false));
+            again.close();
+        }
+        no_identity_of_the_ensemble(s, b"blue");
+        note_names_counted(s);
+        word(s, "srst");
+        note_names_counted(s);
+    });
+}
+
+#[test]
+fn an_ensemble_without_a_name_takes_any() {
+    compare_fresh(&NAMELESS, "an_ensemble_without_a_name", &[], |s| {
+        let mut a = s.session("A");
+        for name in [&b""[..], b"blue", b"\xff"] {
+            a.call(&ensemble(name));
+        }
+        a.call(&ops::exists("/", false));
+        no_identity_of_the_ensemble(s, b"anything");
+        note_names_counted(s);
+    });
+}
+
+/// Without its provider the scheme is like any other that is not there.
+#[test]
+fn the_ensemble_scheme_is_off_by_default() {
+    compare(&BASE, "the_ensemble_scheme_is_off_by_default", |s| {
+        for name in [&b""[..], b"blue"] {
+            let mut a = s.session("A");
+            a.send(&ensemble(name));
+            a.until_closed();
+        }
     });
 }

@@ -148,6 +148,30 @@ pub(crate) static ENFORCED: Variant = Variant {
     },
 };
 
+/// Clients may say which ensemble they mean; this one has two names, and one that nobody can give.
+pub(crate) static NAMED: Variant = Variant {
+    name: "named",
+    settings: Settings {
+        cfg: &[
+            "tickTime=2000",
+            "authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
+            "ensembleAuthName= blue,green sea ,,Black",
+        ],
+        properties: &[],
+    },
+};
+
+/// The same where no name is configured, and beside a provider that is not there.
+pub(crate) static NAMELESS: Variant = Variant {
+    name: "nameless",
+    settings: Settings {
+        cfg: &["tickTime=2000", "authProvider.nothing=org.example.Nothing"],
+        properties: &[
+            "-Dzookeeper.authProvider.x=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
+        ],
+    },
+};
+
 /// Three tokens, and no more as long as tests run.
 pub(crate) static TOKENS: Variant = Variant {
     name: "tokens",
