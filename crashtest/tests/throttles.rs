@@ -9,7 +9,7 @@ use ironkeeper_client::process::{Program, Running, Server};
 use ironkeeper_client::requests::{self, Multi};
 use ironkeeper_client::{Client, ConnectOptions, mntr, poll};
 use ironkeeper_crashtest::faults::{self, Switches};
-use ironkeeper_proto::{CreateFlags, ErrorCode, Request};
+use ironkeeper_proto::{AuthPacket, CreateFlags, ErrorCode, Request, Xid, frame};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -238,6 +238,8 @@ fn requests_that_waited_too_long_are_refused() {
             (sent.elapsed() > 4 * WAIT_MAX).then_some(())
         })
         .unwrap();
+        // Who only reads does not wait, and is not refused.
+        assert!(held.third.exists("/n", false).unwrap().is_some());
         held.release();
         let mut zxid = held.first.last_zxid();
         for (n, code) in [
@@ -268,6 +270,76 @@ fn requests_that_waited_too_long_are_refused() {
         assert_eq!(held.metric("zk_throttled_ops"), 4.0, "{home}");
         assert_eq!(held.metric("zk_watch_count"), 0.0, "{home}");
     }
+}
+
+/// Requests under these numbers, in one piece, as those clients send them who number by themselves.
+fn submit_numbered(client: &mut Client, all: &[(i32, Request<'_>)]) {
+    let mut bytes = Vec::new();
+    for (xid, request) in all {
+        frame::write_request(&mut bytes, Xid(*xid), request);
+    }
+    client.send_raw(&bytes).unwrap();
+}
+
+fn assert_numbered_replies(client: &mut Client, xids: impl IntoIterator<Item = i32>) {
+    for xid in xids {
+        let frame = client.receive_frame().unwrap();
+        let (header, _) = frame::split_reply(&frame).unwrap();
+        assert_eq!((header.xid, header.err), (Xid(xid), 0));
+    }
+}
+
+/// `globalOutstandingLimit` goes by requests with numbers above zero: pings, auth packets and whatever else
+/// has none hold up nobody.
+#[test]
+fn requests_without_a_number_hold_up_nobody() {
+    for home in ["task", "thread"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut held = Held::start(dir.path(), home, &[("globalOutstandingLimit", "1")]);
+        let auth = Request::Auth(AuthPacket {
+            kind: 0,
+            scheme: Some("digest".into()),
+            auth: Some(b"bob:pw"),
+        });
+        let all = [
+            (0, create("/a", 10)),
+            (-2, Request::Ping),
+            (-4, auth),
+            (-7, create("/b", 10)),
+            (i32::MIN, requests::exists("/a", false)),
+            (1, create("/c", 10)),
+            // These wait for the one with a number.
+            (-2, Request::Ping),
+            (2, create("/d", 10)),
+        ];
+        submit_numbered(held.second(), &all);
+        held.wait_for("zk_outstanding_requests", 7.0);
+        for _ in 0..20 {
+            held.third.ping().unwrap();
+            assert_eq!(held.metric("zk_outstanding_requests"), 7.0, "{home}");
+        }
+        held.release();
+        let xids = all.iter().map(|(xid, _)| *xid);
+        assert_numbered_replies(held.second(), xids);
+    }
+}
+
+/// Those without a number wait once there are very many of them: what a client may put into memory has an end.
+#[test]
+fn requests_without_a_number_are_bounded_too() {
+    const ASKED: usize = 3000;
+    const TAKEN_MAX: f64 = 1000.0;
+    let dir = tempfile::tempdir().unwrap();
+    let mut held = Held::start(dir.path(), "task", &[("globalOutstandingLimit", "1")]);
+    let all = vec![(0, requests::set("/n", b"x", -1)); ASKED];
+    submit_numbered(held.second(), &all);
+    held.wait_for("zk_outstanding_requests", TAKEN_MAX);
+    for _ in 0..20 {
+        held.third.ping().unwrap();
+        assert_eq!(held.metric("zk_outstanding_requests"), TAKEN_MAX);
+    }
+    held.release();
+    assert_numbered_replies(held.second(), [0; ASKED]);
 }
 
 /// Who has asked for a session waits for it as long as the session would last, and not only as long as

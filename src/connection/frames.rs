@@ -9,7 +9,9 @@ use ironkeeper_replica::{Asked, encode_read};
 use ironkeeper_tree::acl::{AuthOutcome, Identities};
 
 use super::locals::ReadGuard;
-use super::{Connection, OUTBOX_BYTES_MAX, READS_BEHIND_MAX, Talk, is_locked_out};
+use super::{
+    Connection, OUTBOX_BYTES_MAX, READS_BEHIND_MAX, Talk, UNNUMBERED_WAIT_AT, is_locked_out,
+};
 use crate::state::{Batch, Input};
 use crate::stats::Frame;
 use crate::stats::namespaces::Namespaces;
@@ -80,26 +82,26 @@ impl<'a> Connection<'a> {
     }
 
     /// Whether this connection has to wait for replies before it may ask for more
-    /// (`globalOutstandingLimit`, client-protocol 13). One request is always let in.
+    /// (`globalOutstandingLimit`, client-protocol 13). One request is always let in, and those without
+    /// a number above zero are not counted.
     fn is_too_busy(&mut self) -> bool {
         if self.is_output_full() {
             return true;
         }
-        let replied = self.replied;
-        while self
-            .reads_behind
-            .front()
-            .is_some_and(|&read| read <= replied)
-        {
-            self.reads_behind.pop_front();
+        for waiting in [&mut self.reads_behind, &mut self.unnumbered] {
+            while waiting.front().is_some_and(|&asked| asked <= self.replied) {
+                waiting.pop_front();
+            }
         }
         if !self.reads_behind.is_empty() && self.reads_behind.len() >= self.reads_behind_max() {
             return true;
         }
         let limit = self.server.options.global_outstanding_limit;
-        let own = self.unanswered();
+        let unnumbered = self.unnumbered.len();
+        let own = self.unanswered() - unnumbered;
         let all = self.server.stats.outstanding.load(Ordering::Relaxed) + self.uncounted;
         own > 0 && (own >= limit || all >= limit)
+            || unnumbered > 0 && all >= limit.max(UNNUMBERED_WAIT_AT)
     }
 
     /// Reads that may wait behind writes. The engine answers them all at once, so their replies
@@ -165,7 +167,7 @@ impl<'a> Connection<'a> {
                 Err(TooMany) => return self.refuse_large(body.len()),
             },
         };
-        self.count_submitted();
+        self.count_submitted(xid);
         let goes_on = matches!(self.inputs.last(), Some(Input::Requests(batch))
             if Arc::ptr_eq(&batch.identities, &self.identities));
         if !goes_on {
@@ -182,8 +184,11 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn count_submitted(&mut self) {
+    fn count_submitted(&mut self, xid: Xid) {
         self.submitted += 1;
+        if xid.0 <= 0 {
+            self.unnumbered.push_back(self.submitted);
+        }
         self.uncounted += 1;
     }
 
@@ -269,7 +274,7 @@ impl<'a> Connection<'a> {
         }
         let mut frame = Vec::new();
         encode(&mut frame);
-        self.count_submitted();
+        self.count_submitted(xid);
         let (conn, received_us) = (self.shared.id, self.batch_us);
         self.inputs.push(Input::Reply {
             conn,

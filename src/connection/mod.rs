@@ -63,6 +63,10 @@ const TAKING_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// That part, as a divisor.
 const TAKING_PART_MIN: usize = 8;
 
+/// Requests that all clients together may leave unanswered before one without a number above zero waits as well;
+/// `globalOutstandingLimit` does not count it.
+const UNNUMBERED_WAIT_AT: usize = 1000;
+
 /// What one read takes from a socket at most.
 const READ_BYTES: usize = 64 << 10;
 
@@ -168,6 +172,8 @@ struct Connection<'a> {
     replied: u64,
     /// Which of those submitted are reads.
     reads_behind: VecDeque<u64>,
+    /// Which of them have no number above zero.
+    unnumbered: VecDeque<u64>,
     /// Which of them are large requests, counted until they are answered.
     large: VecDeque<(u64, Ticket)>,
     inputs: Vec<Input>,
@@ -220,6 +226,7 @@ pub(crate) async fn serve(server: &Arc<Server>, stream: TcpStream, shared: &Arc<
         submitted: 0,
         replied: 0,
         reads_behind: VecDeque::new(),
+        unnumbered: VecDeque::new(),
         large: VecDeque::new(),
         inputs: Vec::new(),
         uncounted: 0,
@@ -531,6 +538,7 @@ impl Connection<'_> {
         self.output.shrink_to_fit();
         self.inputs.shrink_to_fit();
         self.reads_behind = VecDeque::new();
+        self.unnumbered = VecDeque::new();
         self.parcel = Parcel::default();
         self.shared.outbox.trim();
     }
