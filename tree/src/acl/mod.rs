@@ -21,7 +21,7 @@ use ironkeeper_proto::{AclList, AclListBuf, AclRef, ErrorCode, Perms, jute};
 pub use algorithm::DigestAlgorithm;
 pub use ip::java_text as ip_text;
 
-/// Identities that one connection may hold; an auth packet beyond them fails. Apache has no bound.
+/// Identities that one connection may hold; an auth packet that adds one beyond them fails. Apache has no bound.
 pub const IDENTITIES_MAX: usize = 1024;
 
 /// Settings that decide about ACLs. One for a whole server; all its peers must have the same.
@@ -182,19 +182,23 @@ impl Identities {
         scheme: Option<&str>,
         auth: Option<&[u8]>,
     ) -> AuthOutcome {
-        if self.list.len() >= IDENTITIES_MAX {
-            return AuthOutcome::Failed;
-        }
-        match (scheme, auth) {
-            (Some("ip"), _) => self.add(Identity::ip(peer)),
+        let proved = match (scheme, auth) {
+            (Some("ip"), _) => [None, Some(Identity::ip(peer))],
             (Some("digest"), Some(auth)) if rules.digest_enabled => {
                 let id = rules.digest_identity(auth);
-                if rules.super_digest.as_ref() == Some(&id) {
-                    self.add(Identity::new("super", ""));
-                }
-                self.add(Identity::new("digest", id));
+                let is_super = rules.super_digest.as_ref() == Some(&id);
+                let digest = Identity::new("digest", id);
+                [is_super.then(|| Identity::new("super", "")), Some(digest)]
             }
             _ => return AuthOutcome::Failed,
+        };
+        let proved = proved.into_iter().flatten();
+        let new: Vec<Identity> = proved.filter(|one| !self.list.contains(one)).collect();
+        if !new.is_empty() && self.list.len() + new.len() > IDENTITIES_MAX {
+            return AuthOutcome::Failed;
+        }
+        for identity in new {
+            self.add(identity);
         }
         AuthOutcome::Accepted
     }

@@ -351,8 +351,33 @@ fn auth_packets() {
         let user = format!("u{}:x", identities.iter().count());
         let _ = identities.authenticate(&rules, peer(), Some("digest"), Some(user.as_bytes()));
     }
+    let full = identities.clone();
     let more = identities.authenticate(&rules, peer(), Some("digest"), Some(b"one:more"));
     assert_eq!(more, AuthOutcome::Failed);
+    // What a client says again, as all do on every new connection, takes no room.
+    for (scheme, auth) in [
+        ("ip", &b""[..]),
+        ("digest", b"bob:pw"),
+        ("digest", b"super:secret"),
+    ] {
+        let again = identities.authenticate(&rules, peer(), Some(scheme), Some(auth));
+        assert_eq!(again, AuthOutcome::Accepted, "{scheme}");
+    }
+    assert_eq!(identities, full);
+    // Super is two identities: half of it is none.
+    let mut nearly = Identities {
+        list: full.list[4..].to_vec(),
+        is_super: false,
+    };
+    for n in 0..3 {
+        nearly.add(Identity::new("digest", format!("n{n}")));
+    }
+    let refused = nearly.authenticate(&rules, peer(), Some("digest"), Some(b"super:secret"));
+    assert_eq!(refused, AuthOutcome::Failed);
+    assert_eq!(
+        (nearly.list.len(), nearly.is_super),
+        (IDENTITIES_MAX - 1, false)
+    );
 }
 
 /// Line 66, the part about what is shown.
