@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ironkeeper_proto::frame::{FRAME_BYTES_MAX_DEFAULT, PREFIX_BYTES};
 use ironkeeper_proto::{Frames, OpCode};
 
 /// Larger captures would take most of the time and show nothing more.
@@ -18,6 +19,15 @@ pub(crate) struct Captures {
 }
 
 impl Captures {
+    /// Whether a server sees no change: a captured request but for its xid, which is echoed, and for bytes behind
+    /// it, which are ignored.
+    pub(crate) fn is_as_captured(&self, frame: &[u8]) -> bool {
+        let op = int_at(frame, 4).and_then(OpCode::from_i32);
+        let of_op = |(seeds_op, _): &&(OpCode, _)| Some(*seeds_op) == op;
+        let seeds = self.requests.iter().find(of_op);
+        seeds.is_some_and(|(_, seeds)| seeds.iter().any(|seed| frame[4..].starts_with(&seed[4..])))
+    }
+
     pub(crate) fn read() -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/wire/client");
         let mut hellos = Vec::new();
@@ -149,45 +159,88 @@ pub(crate) fn mutate(frame: &mut Vec<u8>, from: usize, other: &[u8], numbers: &m
     }
 }
 
+/// What was changed of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Nothing but what the server echoes or ignores. It counts for nothing.
+    AsCaptured,
+    /// What is asked for.
+    Operation,
+    /// Anything, the header of a request too.
+    Header,
+    /// Anything behind the header.
+    Body,
+    /// Where it begins or ends: what a length that is not true makes of the bytes.
+    Framing,
+    /// A handshake.
+    Handshake,
+}
+
+pub(crate) struct Mutant {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) kind: Kind,
+}
+
 /// A request whose bytes, the length in front of it apart, were changed. It may go anywhere among others: its
 /// xid is not that of events.
-pub(crate) fn request(captures: &Captures, round: usize, numbers: &mut Numbers) -> Vec<u8> {
+pub(crate) fn request(captures: &Captures, round: usize, numbers: &mut Numbers) -> Mutant {
     let mut at = round % captures.requests.len();
-    // These mostly end the connection, and the next ones have to make a new session.
-    let ends = |op: OpCode| matches!(op, OpCode::CloseSession | OpCode::Auth | OpCode::Sasl);
-    while ends(captures.requests[at].0) && numbers.below(10) > 0 {
+    // These mostly end the connection, and the next ones have to make a new session; or have no body to change.
+    let is_rare = |op: OpCode| {
+        use OpCode::{Auth, CloseSession, Ping, Sasl, WhoAmI};
+        matches!(op, Auth | CloseSession | Ping | Sasl | WhoAmI)
+    };
+    while is_rare(captures.requests[at].0) && numbers.below(10) > 0 {
         at = numbers.below(captures.requests.len());
     }
     let (_, seeds) = &captures.requests[at];
-    let seed = numbers.pick(seeds);
-    let mut frame = seed.clone();
-    match numbers.below(16) {
-        // Only what the server may ignore or must echo.
-        0..6 => frame[..4].copy_from_slice(&numbers.next().to_be_bytes()[..4]),
-        6..8 => frame.extend_from_slice(&numbers.next().to_be_bytes()),
-        8 if numbers.below(4) == 0 => {
-            let op = numbers.pick(OpCode::ALL).to_i32();
-            frame[4..8].copy_from_slice(&op.to_be_bytes());
+    let mut bytes = numbers.pick(seeds).clone();
+    let mut kind = match numbers.below(48) {
+        0..2 => {
+            set_xid(&mut bytes, numbers);
+            Kind::AsCaptured
         }
-        8 if numbers.below(3) == 0 => mutate(&mut frame, 0, other(captures, numbers), numbers),
-        _ => mutate(&mut frame, 8, other(captures, numbers), numbers),
+        2 => {
+            let op = numbers.pick(OpCode::ALL).to_i32();
+            bytes[4..8].copy_from_slice(&op.to_be_bytes());
+            Kind::Operation
+        }
+        3 => {
+            mutate(&mut bytes, 0, other(captures, numbers), numbers);
+            Kind::Header
+        }
+        _ => {
+            mutate(&mut bytes, 8, other(captures, numbers), numbers);
+            Kind::Body
+        }
+    };
+    if captures.is_as_captured(&bytes) {
+        kind = Kind::AsCaptured;
     }
-    if int_at(&frame, 0).is_some_and(|xid| xid == -1) || frame == *seed {
-        frame[..4].copy_from_slice(&(numbers.next() >> 33 | 1).to_be_bytes()[4..]);
+    if int_at(&bytes, 0) == Some(-1) {
+        set_xid(&mut bytes, numbers);
     }
-    frame
+    Mutant { bytes, kind }
 }
 
-/// A handshake and requests behind it, as bytes in which nothing needs to hold, the lengths neither. Half of the
-/// handshakes ask for a new session, whatever else they say: true.
-pub(crate) fn stream(
-    captures: &Captures,
-    requests: usize,
-    numbers: &mut Numbers,
-) -> (Vec<u8>, bool) {
-    let mut bytes = Vec::new();
+/// Any xid but that of events.
+pub(crate) fn set_xid(frame: &mut [u8], numbers: &mut Numbers) {
+    frame[..4].copy_from_slice(&(numbers.next() >> 33 | 1).to_be_bytes()[4..]);
+}
+
+/// Bytes, and what a server finds in them: a handshake, and frames up to a length that is none or not reached.
+pub(crate) struct Stream {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) frames: Vec<Mutant>,
+    /// Whether the handshake is one that is answered with a new session.
+    pub(crate) is_new: bool,
+}
+
+/// A handshake and requests behind it, as bytes in which nothing needs to hold, the lengths neither. Three quarters
+/// of the handshakes ask for a new session, whatever else they say.
+pub(crate) fn stream(captures: &Captures, requests: usize, numbers: &mut Numbers) -> Stream {
     let mut hello = numbers.pick(&captures.hellos).clone();
-    let is_new = numbers.below(2) == 0;
+    let is_new = numbers.below(4) > 0;
     if is_new {
         // Any version, nothing seen, any timeout, no session.
         hello[..4].copy_from_slice(&numbers.next().to_be_bytes()[..4]);
@@ -197,16 +250,47 @@ pub(crate) fn stream(
     } else {
         mutate(&mut hello, 0, other(captures, numbers), numbers);
     }
+    let as_captured = |seed: &Vec<u8>| hello.starts_with(seed);
+    let is_changed = !is_new && !captures.hellos.iter().any(as_captured);
+    let kind = if is_changed {
+        Kind::Handshake
+    } else {
+        Kind::AsCaptured
+    };
+    let mut bytes = Vec::new();
     framed(&mut bytes, &hello);
+    let mut kinds = BTreeMap::from([(0, kind)]);
     for _ in 0..requests {
         let start = bytes.len();
         let round = numbers.below(captures.requests.len());
-        framed(&mut bytes, &request(captures, round, numbers));
-        if numbers.below(10) == 0 {
+        let mutant = request(captures, round, numbers);
+        framed(&mut bytes, &mutant.bytes);
+        if numbers.below(40) == 0 {
             mutate(&mut bytes, start, &hello, numbers);
+        } else {
+            kinds.insert(start, mutant.kind);
         }
     }
-    (bytes, is_new)
+    let mut start = 0;
+    let frames = Frames::new(&bytes, FRAME_BYTES_MAX_DEFAULT).map_while(Result::ok);
+    let frames = frames.map(|frame| {
+        let kind = match kinds.get(&start) {
+            Some(kind) => *kind,
+            None if captures.is_as_captured(frame) => Kind::AsCaptured,
+            None => Kind::Framing,
+        };
+        start += PREFIX_BYTES + frame.len();
+        Mutant {
+            bytes: frame.to_vec(),
+            kind,
+        }
+    });
+    let frames = frames.collect();
+    Stream {
+        bytes,
+        frames,
+        is_new,
+    }
 }
 
 /// Appends a frame with its true length.
