@@ -167,8 +167,10 @@ impl Reaper {
 
 #[cfg(test)]
 mod tests {
+    use ironkeeper_proto::apache::Snapshot;
     use ironkeeper_proto::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn, SetDataTxn};
     use ironkeeper_proto::{AclList, SessionId, Txn, TxnHeader, Xid, Zxid};
+    use ironkeeper_tree::ImportOptions;
 
     use super::*;
 
@@ -314,6 +316,45 @@ mod tests {
             wall_ms: i64::MIN,
         };
         assert_eq!(reaper(ttls_on()).next(past, &tree), None);
+    }
+
+    /// `zookeeper.emulate353TTLNodes`, on what a server of release 3.5.3 left.
+    #[test]
+    fn ttl_nodes_of_3_5_3_end_where_that_is_asked_for() {
+        const SNAPSHOT: &[u8] =
+            include_bytes!("../../fixtures/apache-3.5.3-beta-ttl/data/version-2/snapshot.e2");
+        // When the last of them was made, and how long the longest of those that end lives.
+        const MADE_MS: i64 = 1_795_253_792_971;
+        const LONGEST_MS: i64 = 7_200_000;
+        let snapshot = Snapshot::parse(SNAPSHOT).unwrap();
+        let options = ImportOptions {
+            hash_seed: 5,
+            ttl_353: true,
+        };
+        let mut tree = Tree::from_apache(&snapshot, options).unwrap();
+        tree.set_last_applied(Zxid(0xe2));
+        ttl(&mut tree, "/app/ttl-usual", 1);
+        let ended = |extended_types, emulate_353, wall_ms: i64| {
+            let options = ReaperOptions {
+                extended_types,
+                emulate_353,
+                ..ReaperOptions::default()
+            };
+            let now_ms = u64::try_from(wall_ms - START_MS).unwrap();
+            let mut reaper = Reaper::new(options, at(now_ms - MINUTE));
+            found(&mut reaper, &tree, now_ms)
+        };
+        let end_ms = MADE_MS + LONGEST_MS;
+        let (usual, hour, multi) = ("/app/ttl-usual", "/app/ttl-hour", "/app/ttl-multi");
+        let sequential = "/app/ttl-seq-0000000016";
+        assert_eq!(ended(true, true, MADE_MS), [usual]);
+        assert_eq!(ended(true, true, MADE_MS + 3_600_199), [hour, usual]);
+        // One lives for 34 years, and one of a millisecond has a child.
+        assert_eq!(ended(true, true, end_ms), [hour, multi, sequential, usual]);
+        assert_eq!(ended(true, false, end_ms), [usual]);
+        for emulate_353 in [false, true] {
+            assert_eq!(ended(false, emulate_353, end_ms), [""; 0]);
+        }
     }
 
     #[test]
