@@ -6,11 +6,13 @@ mod keys;
 mod limits;
 mod listen;
 mod logs;
+mod membership;
 mod metrics;
 mod network;
 mod nodes;
 #[path = "../common/not_run.rs"]
 mod not_run;
+mod said_at_start;
 mod signals;
 mod start;
 mod throttles;

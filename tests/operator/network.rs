@@ -7,7 +7,7 @@ use ironkeeper_client::{Client, ConnectOptions, four_letter, poll};
 
 use crate::{WITHIN, connect, line_with, log, metric, not_run_here, server, server_behind, word};
 
-fn has_ipv6() -> bool {
+pub(crate) fn has_ipv6() -> bool {
     let has = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     if !has {
         not_run_here("no IPv6 on this machine");

@@ -8,7 +8,7 @@ use ironkeeper_proto::{
     SetAcl,
 };
 
-use crate::{WITHIN, connect, line_with, log, metric, refusal, server};
+use crate::{WITHIN, connect, line_with, log, metric, refusal, server, word};
 
 /// Longer than any test: the bucket does not fill again.
 const NEVER_MS: u32 = 86_400_000;
@@ -71,6 +71,77 @@ fn an_empty_bucket_makes_drops_at_random_likely() {
         (metric(&running, "zk_connection_drop_probability") == 1.0).then_some(())
     })
     .unwrap();
+}
+
+/// No tokens come back, however short the time: with one each millisecond some would get in.
+#[test]
+fn tokens_come_back_by_the_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path())
+        .with_config("connection_throttle_tokens", 1)
+        .with_config("connection_throttle_fill_time", 1)
+        .with_config("connection_throttle_fill_count", 0);
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let _client = connect(&running);
+    for _ in 0..50 {
+        assert!(try_connect(running.address()).is_err());
+    }
+    assert_eq!(metric(&running, "zk_connection_rejected"), 50.0);
+}
+
+/// Once the bucket is full enough a look takes so much off the probability. Full it would be after
+/// eight times as long, and the first session would leave it with one token less.
+#[test]
+fn drops_at_random_end_by_the_decrease_as_soon_as_the_ratio_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path())
+        .with_config("connection_throttle_tokens", 8)
+        .with_config("connection_throttle_fill_time", 1500)
+        .with_config("connection_throttle_freeze_time", 0)
+        .with_config("connection_throttle_drop_increase", "1.0")
+        .with_config("connection_throttle_drop_decrease", "0.75")
+        .with_config("connection_throttle_decrease_ratio", "0.9");
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let probability = || metric(&running, "zk_connection_drop_probability");
+    poll::until("an empty bucket", WITHIN, || {
+        let _ = try_connect(running.address());
+        (probability() == 1.0).then_some(())
+    })
+    .unwrap();
+    word(&running, "srst");
+    let (mut probabilities, mut deficit) = (Vec::new(), 0.0);
+    poll::until("a session", WITHIN, || {
+        let _ = try_connect(running.address());
+        probabilities.push(probability());
+        deficit = metric(&running, "zk_max_connection_token_deficit");
+        (deficit > 0.0).then_some(())
+    })
+    .unwrap();
+    let fallen = probabilities.iter().find(|probability| **probability < 1.0);
+    assert_eq!(fallen, Some(&0.25), "{probabilities:?}");
+    assert!(deficit > 1.0, "the bucket was full: {probabilities:?}");
+}
+
+/// A session of one server alone is never made here, but no other weighs less.
+#[test]
+fn no_session_weighs_less_than_a_local_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path())
+        .with_config("connection_throttle_tokens", 2)
+        .with_config("connection_throttle_fill_time", NEVER_MS)
+        .with_config("connection_throttle_weight_enabled", "true")
+        .with_config("connection_throttle_local_session_weight", 7);
+    let running = server.start_and_wait(WITHIN).unwrap();
+    let _client = connect(&running);
+    assert_eq!(metric(&running, "zk_max_connection_token_deficit"), 7.0);
+    for key in ["global", "renew"] {
+        let key = format!("connection_throttle_{key}_session_weight=");
+        let line = line_with(&server, &key);
+        assert!(
+            line.contains("- WARN ") && line.contains("7 is used"),
+            "{line}"
+        );
+    }
 }
 
 /// With weights a bucket holds so many new sessions, and one that comes back costs less.
