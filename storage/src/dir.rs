@@ -115,10 +115,6 @@ pub(crate) fn prepare(
     options: &StoreOptions,
     layout: &Layout,
 ) -> Result<Vec<Box<dyn LockGuard>>> {
-    let not_writable = |path: &Path, source: io::Error| StorageError::NotWritable {
-        path: path.to_owned(),
-        source,
-    };
     let mut parents = Vec::new();
     for (top, dir) in [
         (&options.log_dir, &layout.log),
@@ -128,7 +124,7 @@ pub(crate) fn prepare(
     ] {
         if disk.list(dir).is_err() {
             disk.create_dir_all(dir)
-                .map_err(|error| not_writable(top, error))?;
+                .map_err(|error| StorageError::cannot_make(dir, top, error))?;
             parents.extend(dir.parent().map(Path::to_owned));
             parents.extend(top.parent().map(Path::to_owned));
         }
@@ -158,7 +154,7 @@ pub(crate) fn prepare(
         match disk.lock(&path) {
             Ok(guard) => locks.push(guard),
             Err(LockError::Held(holder)) => return Err(StorageError::Locked { path, holder }),
-            Err(LockError::Io(error)) => return Err(not_writable(dir, error)),
+            Err(LockError::Io(error)) => return Err(StorageError::cannot_make(&path, dir, error)),
         }
     }
     Ok(locks)

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ironkeeper_proto::Zxid;
 
@@ -20,7 +20,7 @@ pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 pub enum StorageError {
     /// A call to the operating system failed outside the commit path. Nothing of ours changed
     /// unless the text says otherwise.
-    #[error("cannot {what} {}{}", path.display(), at(*offset))]
+    #[error("cannot {what} {}{}{}", path.display(), at(*offset), remedy(path, source))]
     Io {
         /// The operation, as a verb with its object ("read the segment").
         what: &'static str,
@@ -44,7 +44,7 @@ pub enum StorageError {
         holder: Option<u32>,
     },
 
-    /// The directory cannot be written.
+    /// The directory cannot be written: its permissions, or a read-only file system.
     #[error("{} is not writable; give this user write access to it, or name another dataDir", path.display())]
     NotWritable {
         /// The directory.
@@ -207,6 +207,19 @@ impl StorageError {
         }
     }
 
+    /// A failure to make `path` inside `dir`: an [`StorageError::Io`], or
+    /// [`StorageError::NotWritable`] where it is a permission that is missing.
+    pub(crate) fn cannot_make(path: &Path, dir: &Path, source: io::Error) -> StorageError {
+        if is_denied(&source) {
+            StorageError::NotWritable {
+                path: dir.to_owned(),
+                source,
+            }
+        } else {
+            StorageError::io("make", path, source)
+        }
+    }
+
     /// An [`StorageError::Io`] at an offset.
     pub(crate) fn io_at(
         what: &'static str,
@@ -228,6 +241,19 @@ impl StorageError {
         matches!(self, StorageError::Poisoned { .. })
     }
 
+    /// Whether the directory or a file in it cannot be used at all (held by another, permissions, no
+    /// room, no descriptors), rather than holding what it must not: the cause is outside the data.
+    #[must_use]
+    pub fn is_access(&self) -> bool {
+        match self {
+            StorageError::Locked { .. }
+            | StorageError::NotWritable { .. }
+            | StorageError::ApacheData { .. } => true,
+            StorageError::Io { source, .. } => !is_device(source),
+            _ => false,
+        }
+    }
+
     /// Whether the device or the quota is full.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
@@ -237,6 +263,34 @@ impl StorageError {
             }
             StorageError::Snapshot(error) => error.is_no_space(),
             _ => false,
+        }
+    }
+}
+
+/// The first failure of a durable change of a store, told to everybody who writes to it: from then
+/// on nobody does, and nothing is acknowledged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Poison(Arc<OnceLock<Arc<str>>>);
+
+impl Poison {
+    /// Fails once something failed. Cheap: asked before every acknowledgment.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.0.get() {
+            None => Ok(()),
+            Some(reason) => Err(StorageError::Poisoned {
+                reason: Arc::clone(reason),
+            }),
+        }
+    }
+
+    /// Ends the writing, and says why. The first reason stays.
+    pub(crate) fn set(&self, reason: String) -> StorageError {
+        let reason = self.0.get_or_init(|| {
+            tracing::error!(%reason, "nothing is written any more after a failed write");
+            reason.into()
+        });
+        StorageError::Poisoned {
+            reason: Arc::clone(reason),
         }
     }
 }
@@ -259,6 +313,49 @@ pub(crate) fn is_no_space(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// Whether the process, or the system, has no descriptor left. Nothing was touched, and it may work
+/// later.
+#[must_use]
+pub fn is_too_many_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
+}
+
+/// Whether permissions, or a read-only file system, stand in the way.
+fn is_denied(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// Whether the device failed.
+fn is_device(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::IO)
+}
+
+/// What to do about an error of the system, as the end of a sentence.
+fn remedy(path: &Path, error: &io::Error) -> String {
+    let dir = || path.parent().unwrap_or(path).display();
+    match error.kind() {
+        _ if is_no_space(error) => format!("; make room on {}", dir()),
+        _ if is_too_many_files(error) => "; raise the limit of open files (ulimit -n)".to_owned(),
+        _ if is_device(error) => {
+            "; check the device, or restore the directory from a backup".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => "; give this user access to it".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "; mount the file system writable".to_owned(),
+        io::ErrorKind::NotFound => {
+            "; put it back, or restore the directory from a backup".to_owned()
+        }
+        io::ErrorKind::NotADirectory => "; name another dataDir".to_owned(),
+        _ => String::new(),
+    }
 }
 
 fn at(offset: Option<u64>) -> String {

@@ -50,7 +50,7 @@ mod stats;
 mod store;
 
 pub use dir::NATIVE;
-pub use error::{Result, StorageError};
+pub use error::{Result, StorageError, is_too_many_files};
 pub use log::format;
 pub use log::{
     Appended, Durable, Located, Log, LogReader, Marks, SpaceLow, TruncateReason, Verdict,

@@ -10,13 +10,14 @@
 //! update can never meet a single copy. Invariant: `current_epoch <= accepted_epoch`, and neither
 //! ever goes down.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ironkeeper_proto::Zxid;
 
 use crate::checksum::crc;
-use crate::error::{Result, StorageError};
+use crate::error::{Poison, Result, StorageError};
 use crate::io::{Access, AlignedBuf, Caching, Disk, File};
 use crate::log::format::{BLOCK_BYTES, bytes_at, i64_at, is_zero, u32_at, u64_at};
 
@@ -192,7 +193,7 @@ pub(crate) struct MetaFile {
     path: PathBuf,
     meta: Meta,
     buf: AlignedBuf,
-    poisoned: Option<Arc<str>>,
+    poison: Poison,
 }
 
 impl MetaFile {
@@ -208,19 +209,20 @@ impl MetaFile {
         }
         let file = disk
             .open(&temporary, Access::Create, Caching::DirectDurable)
-            .map_err(|source| StorageError::NotWritable {
-                path: dir.to_owned(),
-                source,
-            })?;
+            .map_err(|error| StorageError::cannot_make(&temporary, dir, error))?;
         let mut this = MetaFile {
             file,
             path: temporary.clone(),
             meta,
             buf: AlignedBuf::zeroed(BLOCK_BYTES),
-            poisoned: None,
+            poison: Poison::default(),
         };
-        this.write_copy(0)?;
-        this.write_copy(1)?;
+        // Until it has its name there is no store that could lose anything.
+        for copy in 0..2 {
+            let at = copy * BLOCK_BYTES as u64;
+            this.put_copy(copy)
+                .map_err(|error| StorageError::io_at("write", &temporary, at, error))?;
+        }
         this.file
             .sync_all()
             .map_err(|error| StorageError::io("sync", &temporary, error))?;
@@ -278,7 +280,7 @@ impl MetaFile {
             path,
             meta,
             buf: AlignedBuf::zeroed(BLOCK_BYTES),
-            poisoned: None,
+            poison: Poison::default(),
         };
         if let (Some(copy), true) = (mend, repair) {
             tracing::info!(path = %this.path.display(), copy, "one copy of META was behind or damaged and is mended from the other");
@@ -287,19 +289,20 @@ impl MetaFile {
         Ok(this)
     }
 
+    /// What ends all writing to this store.
+    pub(crate) fn poison(&self) -> &Poison {
+        &self.poison
+    }
+
     /// The last durable content.
     pub(crate) fn meta(&self) -> &Meta {
         &self.meta
     }
 
-    /// Makes a change durable: both copies, A before B. After an error META accepts nothing more;
-    /// the file holds the old or the new content, never neither.
+    /// Makes a change durable: both copies, A before B. After an error the store accepts nothing
+    /// more; the file holds the old or the new content, never neither.
     pub(crate) fn update(&mut self, change: impl FnOnce(&mut Meta)) -> Result<()> {
-        if let Some(reason) = &self.poisoned {
-            return Err(StorageError::Poisoned {
-                reason: Arc::clone(reason),
-            });
-        }
+        self.poison.check()?;
         let before = self.meta.clone();
         change(&mut self.meta);
         assert!(
@@ -315,12 +318,16 @@ impl MetaFile {
     }
 
     fn write_copy(&mut self, copy: u64) -> Result<()> {
-        self.buf.copy_from_slice(&self.meta.encode());
-        let written = crate::io::write_durable(&*self.file, &self.buf, copy * BLOCK_BYTES as u64);
-        written.map_err(|error| {
-            let reason: Arc<str> = format!("writing {}: {error}", self.path.display()).into();
-            self.poisoned = Some(Arc::clone(&reason));
-            StorageError::Poisoned { reason }
+        let at = copy * BLOCK_BYTES as u64;
+        self.put_copy(copy).map_err(|error| {
+            let path = self.path.display();
+            self.poison
+                .set(format!("writing {path} at byte {at}: {error}"))
         })
+    }
+
+    fn put_copy(&mut self, copy: u64) -> io::Result<()> {
+        self.buf.copy_from_slice(&self.meta.encode());
+        crate::io::write_durable(&*self.file, &self.buf, copy * BLOCK_BYTES as u64)
     }
 }

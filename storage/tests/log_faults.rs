@@ -10,6 +10,8 @@ use ironkeeper_proto::Zxid;
 use ironkeeper_storage::io::{Disk, Fault, FaultKind, FaultOp, SimDisk};
 use ironkeeper_storage::{Appended, Backend, Log, StorageError, Verdict};
 
+const WAL_1: &str = "/data/native-1/wal/0000000000000001.wal";
+
 fn append(log: &mut Log, zxid: i64, len: usize) {
     assert_eq!(
         log.append(Zxid(zxid), &record(Zxid(zxid), len)).unwrap(),
@@ -45,7 +47,7 @@ fn a_failed_write_ends_the_log() {
                 .and_then(|_| log.wait())
                 .unwrap_err();
             assert!(error.is_poisoned(), "{backend:?} {op:?} {kind:?}: {error}");
-            for part in ["frame 4", "segment 1", "restart", "device"] {
+            for part in ["frame 4 of", WAL_1, "at byte 20480", "restart", "device"] {
                 assert!(
                     error.to_string().contains(part),
                     "{part} is missing: {error}"
@@ -152,6 +154,8 @@ fn a_full_disk_shows_before_it_hurts() {
     }
     let low = log.space_low().unwrap();
     assert!(low.disk_full && low.bytes_left > 128 << 10, "{low:?}");
+    let remedy = "make room on /data/native-1/wal: ";
+    assert!(low.reason.contains(remedy), "{low:?}");
     // What was taken still fits, and is durable as ever.
     write(&mut log, zxid + 1..=zxid + 5, 1, 900).unwrap();
     assert_eq!(log.last_durable(), Zxid(zxid + 5));
@@ -205,31 +209,105 @@ fn a_log_without_a_next_segment_waits() {
     assert_is_history(&recovered, zxid, 900);
 }
 
-/// An I/O error on a spare shows just the same, and is told from a full disk.
+/// A spare that finds no descriptor, not even for the sync of its name, shows just the same, is told
+/// from a full disk, and is made once there is one.
 #[test]
-fn a_spare_that_fails_is_visible() {
-    let disk = SimDisk::new(1);
-    let (_store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    disk.inject(Fault {
-        op: FaultOp::Write,
-        path: "spare".into(),
-        after: 0,
-        count: 1,
-        kind: FaultKind::Io,
-    });
-    write(&mut log, 1..=6, 1, 900).unwrap();
-    let low = log.space_low().unwrap();
-    assert!(!low.disk_full && low.reason.contains("spare"), "{low:?}");
-    disk.advance(Duration::from_secs(2));
-    assert_eq!(log.tick_in(), Some(Duration::ZERO));
-    log.tick(marks(Zxid(6))).unwrap();
-    assert!(log.space_low().is_none());
-    // Nothing unfinished was left behind.
-    let names = disk.list(Path::new("/data/native-1/wal")).unwrap();
-    assert!(
-        names.iter().all(|entry| !entry.name.ends_with(".tmp")),
-        "{names:?}"
-    );
+fn a_spare_without_a_descriptor_is_visible() {
+    for (op, path) in [(FaultOp::Create, "spare"), (FaultOp::SyncDir, "wal")] {
+        let disk = SimDisk::new(1);
+        let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
+        disk.inject(Fault::next(op, path, FaultKind::TooManyFiles));
+        write(&mut log, 1..=6, 1, 900).unwrap();
+        let low = log.space_low().unwrap();
+        assert!(!low.disk_full && low.reason.contains("wal"), "{low:?}");
+        assert!(low.reason.contains("(ulimit -n)"), "{low:?}");
+        disk.advance(Duration::from_secs(2));
+        assert_eq!(log.tick_in(), Some(Duration::ZERO));
+        log.tick(marks(Zxid(6))).unwrap();
+        assert!(log.space_low().is_none());
+        // Nothing unfinished was left behind.
+        let names = disk.list(Path::new("/data/native-1/wal")).unwrap();
+        assert!(
+            names.iter().all(|entry| !entry.name.ends_with(".tmp")),
+            "{names:?}"
+        );
+        // Into the segment that was made ready, whose name is durable by now.
+        write(&mut log, 7..=18, 1, 900).unwrap();
+        assert_eq!(log.stats().view().segments, 1);
+        drop((log, store));
+        for seed in 0..20 {
+            let (_store, recovered, _log) = open(sim_options(), sim(&disk.crash(seed))).unwrap();
+            assert_is_history(&recovered, 18, 900);
+        }
+    }
+}
+
+/// C6: a device that fails under a spare is the log's device.
+#[test]
+fn a_spare_that_fails_ends_the_log() {
+    for (op, kind) in [
+        (FaultOp::Write, FaultKind::Io),
+        (FaultOp::Write, FaultKind::Short(512)),
+        (FaultOp::Sync, FaultKind::Io),
+    ] {
+        let disk = SimDisk::new(1);
+        let (_store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
+        disk.inject(Fault::next(op, "spare", kind));
+        let error = write(&mut log, 1..=20, 1, 900).unwrap_err();
+        assert!(error.is_poisoned(), "{op:?}: {error}");
+        for part in ["filling", "spare-new.tmp at byte ", "Check the device"] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+        assert!(log.poll().unwrap_err().is_poisoned());
+    }
+}
+
+/// C6: once the name of the next segment may not be durable, nothing is written to it, however long
+/// one waits: a frame in a file without a name is lost, whatever was acknowledged.
+#[test]
+fn a_name_that_may_not_be_durable_ends_the_log() {
+    for (op, has_spare) in [
+        (FaultOp::SyncDir, false),
+        (FaultOp::SyncDir, true),
+        (FaultOp::Rename, false),
+        (FaultOp::Rename, true),
+    ] {
+        let disk = SimDisk::new(1);
+        let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
+        if has_spare {
+            let path = Path::new("/data/native-1/wal/spare-1.wal");
+            disk.put(path, &vec![0; 256 << 10]);
+        }
+        disk.inject(Fault::next(op, "wal", FaultKind::Io));
+        let mut failure = None;
+        for zxid in 1..=200 {
+            if let Err(error) = write(&mut log, [zxid], 1, 900) {
+                failure = Some(error);
+                break;
+            }
+            disk.advance(Duration::from_secs(2));
+            let _ = log.tick(marks(log.last_durable()));
+            let durable = log.last_durable().0;
+            for seed in 0..4 {
+                let (_store, recovered, _log) = open(sim_options(), sim(&disk.crash(seed)))
+                    .unwrap_or_else(|error| panic!("{op:?} {has_spare} {zxid}: {error}"));
+                let last = recovered.replayed.last.0;
+                assert!(last >= durable, "{op:?} {has_spare}: {last} of {durable}");
+            }
+        }
+        let error = failure.unwrap_or_else(|| panic!("{op:?} {has_spare}: the log went on"));
+        assert!(error.is_poisoned(), "{op:?} {has_spare}: {error}");
+        assert!(error.to_string().contains("/data/native-1/wal"), "{error}");
+        assert!(log.append(Zxid(500), &record(Zxid(500), 100)).is_err());
+        assert!(log.poll().unwrap_err().is_poisoned());
+        // META is written as little as the log.
+        assert!(store.set_epochs(7, 7).unwrap_err().is_poisoned());
+        let durable = log.last_durable().0;
+        drop((log, store));
+        let (_store, recovered, _log) = open(sim_options(), sim(&disk.crash(1))).unwrap();
+        assert_is_history(&recovered, recovered.replayed.last.0, 900);
+        assert!(recovered.replayed.last.0 >= durable);
+    }
 }
 
 /// A full disk at start is an error that says so, and the next start is none the worse for it.
@@ -239,6 +317,8 @@ fn a_full_disk_at_start_is_named() {
     disk.set_capacity(Some(20_000));
     let error = open(sim_options(), sim(&disk)).map(|_| ()).unwrap_err();
     assert!(error.is_no_space(), "{error}");
+    let text = error.to_string();
+    assert!(text.ends_with("make room on /data/native-1/wal"), "{text}");
     disk.set_capacity(None);
     open(sim_options(), sim(&disk)).unwrap();
 }

@@ -10,7 +10,7 @@ use common::*;
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::format::BLOCK_BYTES;
 use ironkeeper_storage::io::{Disk, Fault, FaultKind, FaultOp, OsDisk, SimDisk};
-use ironkeeper_storage::{StorageError, Store, StoreOptions};
+use ironkeeper_storage::{Log, StorageError, Store, StoreOptions};
 
 const META: &str = "/data/native-1/META";
 
@@ -285,6 +285,101 @@ fn a_read_only_disk_is_refused_at_start_and_after() {
     disk.set_read_only(false);
     let (_store, recovered, _log) = open(sim_options(), sim(&disk)).unwrap();
     assert_is_history(&recovered, 3, 100);
+}
+
+/// C6: a META that cannot be written ends the log, whoever wrote it: nothing is acknowledged after it.
+#[test]
+fn a_failed_write_of_meta_ends_the_log() {
+    // Of the log's own note that a segment was begun.
+    for after in [0, 1] {
+        let disk = SimDisk::new(1);
+        let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
+        disk.inject(Fault {
+            op: FaultOp::Write,
+            path: "META".into(),
+            after,
+            count: 1,
+            kind: FaultKind::Io,
+        });
+        let error = write(&mut log, 1..=40, 1, 900).unwrap_err();
+        assert_ended(&mut log, &error, u64::from(after) * BLOCK_BYTES as u64);
+        let durable = log.last_durable().0;
+        drop((log, store));
+        let (_store, recovered, _log) = open(sim_options(), sim(&disk.crash(1))).unwrap();
+        assert!(recovered.replayed.last.0 >= durable);
+    }
+    // Of somebody else's: an epoch, a retirement.
+    type Change = fn(&Store) -> Result<(), StorageError>;
+    let changes: [Change; 2] = [
+        |store| store.set_epochs(2, 2),
+        |store| store.retire_before(Zxid(60)).map(|_| ()),
+    ];
+    for change in changes {
+        let disk = SimDisk::new(1);
+        let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
+        write(&mut log, 1..=60, 1, 900).unwrap();
+        append(&mut log, Zxid(61), 900);
+        log.submit(marks(Zxid(60))).unwrap();
+        disk.inject(Fault::next(FaultOp::Write, "META", FaultKind::Io));
+        let error = change(&store).unwrap_err();
+        assert_ended(&mut log, &error, 0);
+    }
+}
+
+/// The error names META and the byte, and the log says the same to everybody.
+fn assert_ended(log: &mut Log, error: &StorageError, at: u64) {
+    assert!(error.is_poisoned(), "{error}");
+    for part in [META, &format!("at byte {at}: "), "Check the device"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    assert_eq!(log.poll().unwrap_err().to_string(), error.to_string());
+    let next = Zxid(log.last_appended().0 + 1);
+    assert!(
+        log.append(next, &record(next, 100))
+            .unwrap_err()
+            .is_poisoned()
+    );
+    assert!(log.submit(marks(Zxid(0))).unwrap_err().is_poisoned());
+    assert!(log.tick(marks(Zxid(0))).unwrap_err().is_poisoned());
+}
+
+/// C6: nor does it go on once the removal of a retired segment may not be durable.
+#[test]
+fn a_failed_sync_of_the_directory_ends_the_log() {
+    let disk = SimDisk::new(1);
+    let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
+    write(&mut log, 1..=60, 1, 900).unwrap();
+    disk.inject(Fault::next(FaultOp::SyncDir, "wal", FaultKind::Io));
+    let error = store.retire_before(Zxid(60)).unwrap_err();
+    assert!(error.is_poisoned(), "{error}");
+    assert!(
+        error.to_string().contains("/data/native-1/wal: "),
+        "{error}"
+    );
+    assert!(log.poll().unwrap_err().is_poisoned());
+}
+
+/// A failure of the device while the log is made writable is no different from a later one.
+#[test]
+fn a_start_that_fails_at_writing_is_poisoned() {
+    for (op, path, at) in [
+        (FaultOp::Sync, "1.wal", "syncing "),
+        (FaultOp::Write, "META", "META at byte 0"),
+        (FaultOp::Rename, "2.wal", "renaming "),
+        (FaultOp::SyncDir, "wal", "syncing the directory "),
+        (FaultOp::Write, "2.wal", "2.wal at byte 0"),
+    ] {
+        let disk = written(5, 700);
+        let store = Store::open(sim_options(), sim(&disk)).unwrap();
+        replay(&store, Zxid(0)).unwrap();
+        disk.inject(Fault::next(op, path, FaultKind::Io));
+        let error = store.start_log(no_wake()).map(drop).unwrap_err();
+        assert!(error.is_poisoned(), "{op:?} {path}: {error}");
+        assert!(error.to_string().contains(at), "{op:?} {path}: {error}");
+        drop(store);
+        let (_store, recovered, _log) = open(sim_options(), sim(&disk.crash(1))).unwrap();
+        assert_is_history(&recovered, 5, 700);
+    }
 }
 
 #[test]

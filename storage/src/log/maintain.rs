@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::segment::make_spare;
+use super::segment::{make_spare, rename_durably, sync_names};
 use crate::dir::{Layout, WalName, list, parse_wal_name};
-use crate::error::{Result, StorageError, chain};
+use crate::error::{Poison, Result, StorageError, chain};
 use crate::io::{Access, Caching, Disk, File, Waker};
 use crate::meta::MetaFile;
 use crate::options::Maintenance;
@@ -41,7 +41,6 @@ struct State {
     ready: Option<Ready>,
     pending: bool,
     low: Option<(String, bool)>,
-    failed: Option<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +54,7 @@ struct Worker {
     layout: Layout,
     caching: Caching,
     meta: Arc<Mutex<MetaFile>>,
+    poison: Poison,
     wake: Waker,
     shared: Arc<Shared>,
     stats: Arc<LogStats>,
@@ -89,11 +89,13 @@ impl Maintainer {
     ) -> Result<Maintainer> {
         let shared = Arc::new(Shared::default());
         let dir = layout.wal.clone();
+        let poison = meta.lock().poison().clone();
         let worker = Worker {
             disk,
             layout,
             caching,
             meta,
+            poison,
             wake,
             shared: Arc::clone(&shared),
             stats: Arc::clone(&stats),
@@ -185,11 +187,6 @@ impl Maintainer {
         self.shared.state.lock().low.clone()
     }
 
-    /// A failed META write, which ends the log.
-    pub(crate) fn failed(&self) -> Option<Arc<str>> {
-        self.shared.state.lock().failed.clone()
-    }
-
     /// Blocks until nothing is pending.
     pub(crate) fn wait(&self) {
         let mut state = self.shared.state.lock();
@@ -219,7 +216,14 @@ impl Worker {
     fn run(&self, job: Job) {
         match job {
             Job::Prepare { number, bytes } => {
-                let outcome = prepare(&*self.disk, &self.layout, self.caching, number, bytes);
+                let outcome = prepare(
+                    &*self.disk,
+                    &self.layout,
+                    self.caching,
+                    &self.poison,
+                    number,
+                    bytes,
+                );
                 let mut state = self.shared.state.lock();
                 state.pending = false;
                 match outcome {
@@ -228,6 +232,8 @@ impl Worker {
                         state.low = None;
                         self.stats.spares.store(1, Ordering::Relaxed);
                     }
+                    // The log's owner is woken below and finds out.
+                    Err(StorageError::Poisoned { .. }) => {}
                     Err(error) => {
                         let reason = chain(&error);
                         if state.low.is_none() {
@@ -238,13 +244,11 @@ impl Worker {
                 }
             }
             Job::Note { high, floor } => {
-                let result = self.meta.lock().update(|meta| {
+                // A failure has poisoned the store, which the log's owner finds out below.
+                let _ = self.meta.lock().update(|meta| {
                     meta.segment_high = meta.segment_high.max(high);
                     meta.durable_floor = meta.durable_floor.max(floor);
                 });
-                if let Err(error) = result {
-                    self.shared.state.lock().failed = Some(chain(&error).into());
-                }
             }
         }
         self.shared.changed.notify_all();
@@ -252,11 +256,16 @@ impl Worker {
     }
 }
 
-/// Makes the file of segment `number`: from a spare that is long enough, else from nothing.
+/// Makes the file of segment `number`: from a spare that is long enough, else from nothing. It is
+/// ready only once its name is durable: frames in a file without a name are lost.
+///
+/// # Errors
+/// As [`make_spare`].
 pub(crate) fn prepare(
     disk: &dyn Disk,
     layout: &Layout,
     caching: Caching,
+    poison: &Poison,
     number: u64,
     bytes: u64,
 ) -> Result<Ready> {
@@ -273,15 +282,14 @@ pub(crate) fn prepare(
         }
     }
     let dir = &layout.wal;
-    let rename = |from: &Path, to: &Path| {
-        disk.rename(from, to)
-            .map_err(|error| StorageError::io("rename", from, error))?;
-        disk.sync_dir(dir)
-            .map_err(|error| StorageError::io("sync", dir, error))
-    };
+    let rename = |from: &Path, to: &Path| rename_durably(disk, from, to, poison);
     let bytes_ready = match present {
-        // Made ready before and not used: still blank.
-        Some(present) if present >= bytes => present,
+        // Made ready before and not used: still blank. Its name may lack a sync that found no
+        // descriptor.
+        Some(present) if present >= bytes => {
+            sync_names(disk, dir, poison)?;
+            present
+        }
         _ => {
             if present.is_some() {
                 let index = spares
@@ -300,7 +308,7 @@ pub(crate) fn prepare(
                     *length
                 }
                 None => {
-                    make_spare(disk, dir, &path, bytes)?;
+                    make_spare(disk, dir, &path, bytes, poison)?;
                     bytes
                 }
             }

@@ -15,12 +15,12 @@ use open::{open_meta, open_segments};
 use replay::Replay;
 
 use crate::dir::{self, Layout};
-use crate::error::{Result, StorageError};
+use crate::error::{Poison, Result, StorageError};
 use crate::io::{Disk, LockGuard, Waker};
 use crate::log::format::SegmentHeader;
 use crate::log::read::LogShared;
 use crate::log::recovery::{Outside, SegmentScan, scan_segment};
-use crate::log::segment::Position;
+use crate::log::segment::{Position, sync_names};
 use crate::log::{Log, LogReader, Verdict};
 use crate::meta::{Meta, MetaFile, MetaFlags};
 use crate::options::StoreOptions;
@@ -47,6 +47,8 @@ struct Inner {
     snapshots: Arc<SnapshotDir>,
     shared: Arc<LogShared>,
     state: Mutex<State>,
+    /// What ends all writing; META's.
+    poison: Poison,
     // Last, so that it is dropped last.
     locks: Arc<Vec<Box<dyn LockGuard>>>,
 }
@@ -129,6 +131,7 @@ impl Store {
         let locks = dir::prepare(&*disk, &options, &layout)?;
         let meta = open_meta(&*disk, &layout)?;
         let store = meta.meta().store;
+        let poison = meta.poison().clone();
         let snapshots = SnapshotDir::open(Arc::clone(&disk), &layout.data, store)?;
         let state = open_segments(&*disk, &layout, meta.meta())?;
         let shared = Arc::new(LogShared::new(Arc::clone(&disk)));
@@ -141,6 +144,7 @@ impl Store {
                 snapshots,
                 shared,
                 state: Mutex::new(state),
+                poison,
                 locks: Arc::new(locks),
             }),
         })
@@ -305,7 +309,8 @@ impl Store {
     /// that a crash leaves files that the next open removes, never a hole.
     ///
     /// # Errors
-    /// [`StorageError::Poisoned`], [`StorageError::Io`]: files above META's low segment are intact.
+    /// [`StorageError::Io`]: files above META's low segment are intact. [`StorageError::Poisoned`]: so
+    /// is the log, and the process must end.
     pub fn retire_before(&self, zxid: Zxid) -> Result<usize> {
         let Some((low, taken)) = self.inner.shared.retire(zxid) else {
             return Ok(0);
@@ -319,11 +324,11 @@ impl Store {
                 StorageError::io("remove the retired segment", &entry.path, error)
             })?;
         }
-        let wal = &self.inner.layout.wal;
-        self.inner
-            .disk
-            .sync_dir(wal)
-            .map_err(|error| StorageError::io("sync", wal, error))?;
+        sync_names(
+            &*self.inner.disk,
+            &self.inner.layout.wal,
+            &self.inner.poison,
+        )?;
         Ok(taken.len())
     }
 }

@@ -10,7 +10,7 @@ use crate::io::{Access, AlignedBuf, Caching, QueueKind, Waker};
 use crate::log::format::{BLOCK_BYTES, SegmentHeader};
 use crate::log::maintain::{self, Maintainer};
 use crate::log::read::SegmentEntry;
-use crate::log::segment::header_blocks;
+use crate::log::segment::{header_blocks, rename_durably};
 use crate::log::writer::{Active, Start, bytes_in_flight_max, segment_flags};
 use crate::log::{Appended, Log, Marks, Verdict};
 use crate::meta::MetaFlags;
@@ -33,8 +33,10 @@ impl Inner {
             let file = disk
                 .open(&slot.path, Access::Write, Caching::Buffered)
                 .map_err(|error| StorageError::io("open", &slot.path, error))?;
-            file.sync_all()
-                .map_err(|error| StorageError::io("sync", &slot.path, error))?;
+            file.sync_all().map_err(|error| {
+                let path = slot.path.display();
+                self.poison.set(format!("syncing {path}: {error}"))
+            })?;
         }
         let clean = self.meta.lock().meta().flags.contains(MetaFlags::CLEAN);
         self.meta.lock().update(|meta| {
@@ -61,6 +63,7 @@ impl Inner {
                 let blocks = u32::try_from(header.bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
                 Active {
                     number: header.number,
+                    path: slot.path.clone(),
                     nonce: header.nonce,
                     bytes: header.bytes,
                     blocks,
@@ -123,11 +126,7 @@ impl Inner {
             .max()
             .unwrap_or(1);
         let spare = self.layout.wal.join(format!("spare-{index}.wal"));
-        disk.rename(path, &spare)
-            .map_err(|error| StorageError::io("rename to", &spare, error))?;
-        let wal = &self.layout.wal;
-        disk.sync_dir(wal)
-            .map_err(|error| StorageError::io("sync", wal, error))
+        rename_durably(disk, path, &spare, &self.poison)
     }
 
     /// Begins a new segment: the declaration that the log ended where `ended` says.
@@ -144,6 +143,7 @@ impl Inner {
             disk,
             &self.layout,
             caching,
+            &self.poison,
             number,
             self.options.segment_bytes_first,
         )?;
@@ -170,9 +170,9 @@ impl Inner {
         let mut buf = AlignedBuf::zeroed(2 * BLOCK_BYTES);
         header_blocks(&header, &mut buf);
         crate::io::write_durable(&*ready.file, &buf, 0).map_err(|error| {
-            StorageError::Poisoned {
-                reason: format!("writing the header of {}: {error}", ready.path.display()).into(),
-            }
+            let path = ready.path.display();
+            self.poison
+                .set(format!("writing the headers of {path} at byte 0: {error}"))
         })?;
         let active = Active::new(&ready, &header);
         self.shared.activated(SegmentEntry::new(ready.path, header));

@@ -53,6 +53,8 @@ pub enum FaultKind {
     Io,
     /// ENOSPC, nothing done.
     NoSpace,
+    /// EMFILE, nothing done.
+    TooManyFiles,
     /// EINTR, nothing done.
     Interrupted,
     /// EAGAIN, nothing done.
@@ -110,9 +112,10 @@ fn next_random(state: &mut u64) -> u64 {
 fn errno(kind: FaultKind) -> io::Error {
     match kind {
         FaultKind::NoSpace => io::ErrorKind::StorageFull.into(),
+        FaultKind::TooManyFiles => rustix::io::Errno::MFILE.into(),
         FaultKind::Interrupted => io::ErrorKind::Interrupted.into(),
         FaultKind::Again => io::ErrorKind::WouldBlock.into(),
-        _ => io::Error::other("injected I/O error"),
+        _ => rustix::io::Errno::IO.into(),
     }
 }
 

@@ -16,7 +16,7 @@ use ironkeeper_proto::Zxid;
 pub(crate) use ahead::Ahead;
 use check::{check_records, describe};
 pub(crate) use headers::{Headers, read_headers};
-pub(crate) use spare::{header_blocks, make_spare};
+pub(crate) use spare::{header_blocks, make_spare, rename_durably, sync_names};
 use window::Window;
 pub(crate) use window::copy;
 

@@ -4,35 +4,75 @@ use std::io;
 use std::path::Path;
 
 use super::window::WINDOW_BYTES;
-use crate::error::{Result, StorageError};
-use crate::io::{Access, AlignedBuf, Caching, Disk};
+use crate::error::{Poison, Result, StorageError, is_no_space, is_too_many_files};
+use crate::io::{Access, AlignedBuf, Caching, Disk, File};
 use crate::log::format::{BLOCK_BYTES, SegmentHeader};
 
 /// Makes a file of zeros under a temporary name, durable, and renames it to `path`.
 ///
 /// The zeros are written, not allocated: a durable overwrite of written blocks changes no metadata,
 /// which is what makes it one device write.
-pub(crate) fn make_spare(disk: &dyn Disk, dir: &Path, path: &Path, bytes: u64) -> Result<()> {
+///
+/// # Errors
+/// [`StorageError::Io`] if there is no room, or no file can be made: it may be tried again.
+/// [`StorageError::Poisoned`] if the device fails: the log's own blocks are on it.
+pub(crate) fn make_spare(
+    disk: &dyn Disk,
+    dir: &Path,
+    path: &Path,
+    bytes: u64,
+    poison: &Poison,
+) -> Result<()> {
     let temporary = dir.join("spare-new.tmp");
     // Left over from an attempt that failed in this very process; at open it is removed anyway.
     let _ = disk.remove_file(&temporary);
-    if let Err(error) = fill_spare(disk, &temporary, bytes) {
+    let file = disk
+        .open(&temporary, Access::Create, Caching::Direct)
+        .map_err(|error| StorageError::io("make the spare segment", &temporary, error))?;
+    if let Err((offset, error)) = fill_spare(&*file, bytes) {
         // Give the space back; the error that stopped us is the one to report.
         let _ = disk.remove_file(&temporary);
-        return Err(StorageError::io(
-            "make the spare segment",
-            &temporary,
-            error,
-        ));
+        if is_no_space(&error) {
+            let what = "fill the spare segment";
+            return Err(StorageError::io_at(what, &temporary, offset, error));
+        }
+        let place = format!("{} at byte {offset}", temporary.display());
+        return Err(poison.set(format!("filling {place}: {error}")));
     }
-    disk.rename(&temporary, path)
-        .map_err(|error| StorageError::io("rename to", path, error))?;
-    disk.sync_dir(dir)
-        .map_err(|error| StorageError::io("sync", dir, error))
+    rename_durably(disk, &temporary, path, poison)
 }
 
-fn fill_spare(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<()> {
-    let file = disk.open(path, Access::Create, Caching::Direct)?;
+/// Renames a file of `wal`: on success durably.
+///
+/// # Errors
+/// [`StorageError::Poisoned`]: which name a power cut leaves is unknown. [`StorageError::Io`] if only
+/// the descriptor for the sync was missing: the next [`sync_names`] makes up for it.
+pub(crate) fn rename_durably(
+    disk: &dyn Disk,
+    from: &Path,
+    to: &Path,
+    poison: &Poison,
+) -> Result<()> {
+    disk.rename(from, to).map_err(|error| {
+        let (from, to) = (from.display(), to.display());
+        poison.set(format!("renaming {from} to {to}: {error}"))
+    })?;
+    sync_names(disk, to.parent().unwrap_or(to), poison)
+}
+
+/// Makes the names in a directory durable; errors as [`rename_durably`].
+pub(crate) fn sync_names(disk: &dyn Disk, dir: &Path, poison: &Poison) -> Result<()> {
+    disk.sync_dir(dir).map_err(|error| {
+        if is_too_many_files(&error) {
+            StorageError::io("sync", dir, error)
+        } else {
+            poison.set(format!("syncing the directory {}: {error}", dir.display()))
+        }
+    })
+}
+
+/// The error comes with the byte it met.
+fn fill_spare(file: &dyn File, bytes: u64) -> Result<(), (u64, io::Error)> {
     let zeros = AlignedBuf::zeroed(
         usize::try_from(bytes)
             .unwrap_or(usize::MAX)
@@ -43,10 +83,11 @@ fn fill_spare(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<()> {
         let count = usize::try_from(bytes - offset)
             .unwrap_or(usize::MAX)
             .min(zeros.len());
-        crate::io::write_whole(&*file, zeros.get(..count).unwrap_or(&[]), offset)?;
+        crate::io::write_whole(file, zeros.get(..count).unwrap_or(&[]), offset)
+            .map_err(|error| (offset, error))?;
         offset += count as u64;
     }
-    file.sync_all()
+    file.sync_all().map_err(|error| (0, error))
 }
 
 /// Writes both header copies: the activation of a segment.

@@ -1,9 +1,11 @@
 //! Completions: released in order, or the end of the log.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::roll::Rolling;
 use super::submit::InFlight;
 use super::{HEADER_TOKEN, Log, frame_bytes_normal};
 use crate::error::Result;
@@ -27,16 +29,8 @@ impl Log {
     pub(super) fn complete(&mut self, completion: Completion) -> Result<()> {
         let Completion { token, result, buf } = completion;
         let now = self.disk.now();
-        let failure =
-            |what: String| -> Arc<str> { format!("a durable write failed: {what}").into() };
         if token == HEADER_TOKEN {
-            let count = match result {
-                Ok(count) => count,
-                Err(error) => return Err(self.poison(failure(format!("segment header: {error}")))),
-            };
-            if count != 2 * BLOCK_BYTES {
-                return Err(self.poison(failure("short write of a segment header".to_owned())));
-            }
+            self.written(token, result, 2 * BLOCK_BYTES)?;
             return self.activated();
         }
         let Some(write) = self
@@ -44,22 +38,12 @@ impl Log {
             .iter_mut()
             .find(|write| write.frame.header.sequence == token)
         else {
-            return Err(self.poison(failure(format!("completion of an unknown frame {token}"))));
+            return Err(self.poison(format!("completion of an unknown frame {token}")));
         };
         write.done = Some(now);
         let wanted = write.frame.header.blocks as usize * BLOCK_BYTES;
-        let place = format!(
-            "frame {token}, block {} of segment {}",
-            write.frame.block, write.frame.header.segment
-        );
         let latency = now.saturating_sub(write.started);
-        match result {
-            Ok(count) if count == wanted => {}
-            Ok(count) => {
-                return Err(self.poison(failure(format!("{place}: {count} of {wanted} bytes"))));
-            }
-            Err(error) => return Err(self.poison(failure(format!("{place}: {error}")))),
-        }
+        self.written(token, result, wanted)?;
         // A buffer that grew for an oversized record is not kept.
         let normal = frame_bytes_normal(&self.options);
         self.pool.push(if buf.len() > normal {
@@ -70,6 +54,30 @@ impl Log {
         self.note_latency(wanted, latency);
         self.release();
         Ok(())
+    }
+
+    /// Ends the log unless all of a write was made durable.
+    fn written(&self, token: u64, result: io::Result<usize>, wanted: usize) -> Result<()> {
+        let why = match result {
+            Ok(count) if count == wanted => return Ok(()),
+            Ok(count) => format!("{count} of {wanted} bytes were written"),
+            Err(error) => error.to_string(),
+        };
+        Err(self.poison(format!("writing {}: {why}", self.place(token))))
+    }
+
+    /// What an operation under way writes, and where.
+    pub(super) fn place(&self, token: u64) -> String {
+        if let (HEADER_TOKEN, Rolling::Header(rolled)) = (token, &self.rolling) {
+            return format!("the headers of {} at byte 0", rolled.0.path.display());
+        }
+        // The next segment begins only once nothing is in flight to this one.
+        let path = self.active.path.display();
+        let mut writes = self.in_flight.iter().map(|write| &write.frame);
+        let frame = writes.find(|frame| frame.header.sequence == token);
+        let block = frame.map_or(0, |frame| frame.block);
+        let offset = u64::from(block) * BLOCK_BYTES as u64;
+        format!("frame {token} of {path} at byte {offset}")
     }
 
     pub(super) fn note_latency(&mut self, bytes: usize, latency: Duration) {

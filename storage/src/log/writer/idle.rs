@@ -38,9 +38,6 @@ impl Log {
     /// [`crate::StorageError::Poisoned`].
     pub fn tick(&mut self, marks: Marks) -> Result<()> {
         self.check()?;
-        if let Some(reason) = self.maintainer.failed() {
-            return Err(self.poison(reason));
-        }
         let now = self.disk.now();
         match self.spare_retry_at {
             Some(at) if at <= now => {

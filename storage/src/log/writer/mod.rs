@@ -33,7 +33,7 @@ use super::format::{BLOCK_BYTES, Link, RECORD_PREFIX_BYTES, body_offset, frame_b
 use super::maintain::Maintainer;
 use super::read::LogShared;
 use super::{Durable, Marks};
-use crate::error::{Result, StorageError};
+use crate::error::{Poison, Result, StorageError};
 use crate::io::{AlignedBuf, Disk, LockGuard, Queue, QueueKind, Waker};
 use crate::meta::{MetaFile, MetaFlags};
 use crate::options::StoreOptions;
@@ -79,7 +79,8 @@ pub(crate) struct Start {
 ///
 /// After an error of any function other than a refused record ([`StorageError::NotNext`],
 /// [`StorageError::RecordSize`]) the log is poisoned: every later call fails, nothing is written,
-/// and what was not yet returned as [`Durable`] may or may not be on the disk.
+/// and what was not yet returned as [`Durable`] may or may not be on the disk. So it is after a
+/// failure elsewhere in the store, of META or of a segment's name.
 ///
 /// Dropping it without [`Log::close`] waits for what is in flight and leaves a log that recovers.
 #[derive(Debug)]
@@ -119,7 +120,7 @@ pub struct Log {
     marks: Marks,
     store: [u8; 16],
     incarnation: u32,
-    poisoned: Option<Arc<str>>,
+    poison: Poison,
     /// While the log can write, nobody else may open the directory. Last, so that the queue and the
     /// maintainer are gone before.
     _locks: Arc<Vec<Box<dyn LockGuard>>>,
@@ -161,9 +162,10 @@ impl Log {
         let blank = (active.next_block < active.blocks)
             .then(|| u64::from(active.next_block) * BLOCK_BYTES as u64);
         let measured = backend::choose(&*disk, &options, &active.file, blank, &wake)?;
-        let (store, incarnation) = {
-            let meta = meta.lock();
-            (meta.meta().store, meta.meta().incarnation)
+        let (store, incarnation, poison) = {
+            let file = meta.lock();
+            let meta = file.meta();
+            (meta.store, meta.incarnation, file.poison().clone())
         };
         let mut pool: Vec<AlignedBuf> = (0..options.frames_unreleased_max)
             .map(|_| AlignedBuf::zeroed(frame_bytes_normal(&options)))
@@ -202,7 +204,7 @@ impl Log {
             marks: Marks::default(),
             store,
             incarnation,
-            poisoned: None,
+            poison,
             _locks: locks,
         };
         log.want_spare();
@@ -249,6 +251,7 @@ impl Log {
         if self.resume {
             self.pump()?;
         }
+        self.check()?;
         Ok(self.released.pop_front())
     }
 
@@ -348,9 +351,6 @@ impl Log {
         }
         // In this order: META's clean mark is the last write of this owner.
         self.maintainer.stop();
-        if let Some(reason) = self.maintainer.failed() {
-            return Err(self.poison(reason));
-        }
         let (floor, high) = (self.durable_sequence, self.active.number);
         self.meta.lock().update(|meta| {
             meta.durable_floor = meta.durable_floor.max(floor);
@@ -361,19 +361,10 @@ impl Log {
     }
 
     fn check(&self) -> Result<()> {
-        match &self.poisoned {
-            Some(reason) => Err(StorageError::Poisoned {
-                reason: Arc::clone(reason),
-            }),
-            None => Ok(()),
-        }
+        self.poison.check()
     }
 
-    fn poison(&mut self, reason: Arc<str>) -> StorageError {
-        if self.poisoned.is_none() {
-            tracing::error!(%reason, "the log is closed after a failed write");
-        }
-        let reason = Arc::clone(self.poisoned.get_or_insert(reason));
-        StorageError::Poisoned { reason }
+    fn poison(&self, reason: String) -> StorageError {
+        self.poison.set(reason)
     }
 }

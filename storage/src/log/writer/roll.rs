@@ -1,5 +1,6 @@
 //! From one segment to the next: its file ahead of time, its headers once all before it is durable.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,6 +17,7 @@ use crate::options::StoreOptions;
 #[derive(Debug)]
 pub(crate) struct Active {
     pub(crate) number: u64,
+    pub(crate) path: PathBuf,
     pub(crate) nonce: [u8; 16],
     pub(crate) bytes: u64,
     pub(crate) blocks: u32,
@@ -77,7 +79,7 @@ impl Log {
         };
         let mut nonce = [0; 16];
         if let Err(error) = self.disk.random(&mut nonce) {
-            return Err(self.poison(format!("no randomness for a new segment: {error}").into()));
+            return Err(self.poison(format!("no randomness for a new segment: {error}")));
         }
         let header = self.header_for(&ready, nonce);
         let mut buf = AlignedBuf::zeroed(2 * BLOCK_BYTES);
@@ -127,7 +129,7 @@ impl Log {
     /// The new segment's headers are durable.
     pub(super) fn activated(&mut self) -> Result<()> {
         let Rolling::Header(rolled) = std::mem::replace(&mut self.rolling, Rolling::No) else {
-            return Err(self.poison("a segment header completed that nobody wrote".into()));
+            return Err(self.poison("a segment header completed that nobody wrote".to_owned()));
         };
         let (ready, header) = *rolled;
         self.active = Active::new(&ready, &header);
@@ -144,6 +146,7 @@ impl Active {
     pub(crate) fn new(ready: &Ready, header: &SegmentHeader) -> Active {
         Active {
             number: ready.number,
+            path: ready.path.clone(),
             nonce: header.nonce,
             bytes: ready.bytes,
             blocks: u32::try_from(ready.bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX),

@@ -143,12 +143,9 @@ impl Log {
     }
 
     pub(super) fn submit_operation(&mut self, operation: Operation) -> Result<()> {
-        let offset = operation.offset;
-        self.queue.submit(operation).map_err(|(_, error)| {
-            let number = self.active.number;
-            self.poison(
-                format!("submitting a write at byte {offset} of segment {number}: {error}").into(),
-            )
+        self.queue.submit(operation).map_err(|(operation, error)| {
+            let place = self.place(operation.token);
+            self.poison(format!("submitting the write of {place}: {error}"))
         })
     }
 }
