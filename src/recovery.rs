@@ -238,7 +238,8 @@ fn replica_options(server: &Server) -> ReplicaOptions {
             per_minute_max: options.reaping.per_minute_max,
             never_used_max_ms: options.reaping.never_used_max_ms,
             extended_types: options.extended_types,
-            emulate_353: options.emulate_353_ttl_nodes,
+            // Such nodes come with Apache's data alone, and that is refused.
+            emulate_353: false,
         },
     }
 }

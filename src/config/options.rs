@@ -157,9 +157,6 @@ pub struct Options {
     pub close_session_txn: bool,
     /// `extendedTypesEnabled`: TTL nodes may be made, and end; default off.
     pub extended_types: bool,
-    /// `emulate353TTLNodes`: TTL nodes whose owner has the layout of 3.5.3 end as well, where
-    /// `extendedTypesEnabled` is on; default off.
-    pub emulate_353_ttl_nodes: bool,
     /// `znode.container.*`.
     pub reaping: Reaping,
     /// `enforceQuota`: hard quotas refuse what they have no room for; default off.
@@ -230,7 +227,6 @@ impl Default for Options {
             digest_enabled: true,
             close_session_txn: true,
             extended_types: false,
-            emulate_353_ttl_nodes: false,
             reaping: Reaping::default(),
             enforce_quota: false,
             reconfig_enabled: false,

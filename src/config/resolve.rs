@@ -348,7 +348,6 @@ fn access(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), ConfigEr
 /// TTL nodes, containers, and how they end.
 fn lifetimes(reader: &mut Reader<'_>, options: &mut Options) -> Result<(), ConfigError> {
     options.extended_types = reader.switch("extendedTypesEnabled", false);
-    options.emulate_353_ttl_nodes = reader.switch("emulate353TTLNodes", false);
     if options.extended_types
         && options
             .my_id

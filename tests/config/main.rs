@@ -178,7 +178,6 @@ const HONOURED: &[(&str, &str)] = &[
     ("readonlymode.enabled", "true"),
     ("reconfigEnabled", "true"),
     ("extendedTypesEnabled", "true"),
-    ("emulate353TTLNodes", "true"),
     ("znode.container.checkIntervalMs", "7"),
     ("znode.container.maxPerMinute", "7"),
     ("znode.container.maxNeverUsedIntervalMs", "7"),

@@ -1,7 +1,7 @@
 //! What keys switch on that is off by default: TTL nodes, reconfig, other digests, enforced authentication. Lines 32,
 //! 33, 55, 70, 72 and 79 of the checklist.
 
-use crate::compare::{compare, compare_fresh};
+use crate::compare::{Deviation, compare, compare_fresh, compare_with};
 use crate::ops::{self, ALL, Entry, OPEN, PERSISTENT, WITH_TTL, code};
 use crate::script::{Hello, Script};
 use crate::servers::{BASE, ENFORCED, EXTENDED, NAMED, NAMELESS, REAPING_UNUSED, SUPER_PASSWORD};
@@ -324,6 +324,38 @@ fn an_ensemble_without_a_name_takes_any() {
         no_identity_of_the_ensemble(s, b"anything");
         note_names_counted(s);
     });
+}
+
+/// The other table of watches takes one-shot ones alone.
+#[test]
+fn add_watch_works_whatever_the_name_of_the_table() {
+    let deviations = [
+        Deviation {
+            number: "watchManagerName",
+            apache: &["A < xid 1 z+2 err -5 op 106"],
+            ironkeeper: &["A < xid 1 z+2 err 0 op 106 int 0"],
+        },
+        Deviation {
+            number: "watchManagerName",
+            apache: &["A < xid 2 z+2 err -5 op 106"],
+            ironkeeper: &["A < xid 2 z+2 err 0 op 106 int 0"],
+        },
+    ];
+    compare_with(
+        &NAMELESS,
+        "add_watch_whatever_the_table",
+        &deviations,
+        |s| {
+            let mut a = s.session("A");
+            let path = s.path("/x");
+            for mode in [0, 1, 2] {
+                a.call(&ops::add_watch(&path, mode));
+            }
+            a.call(&ops::exists(&path, true));
+            a.call(&ops::create(&path, "", OPEN, PERSISTENT));
+            a.settle();
+        },
+    );
 }
 
 /// Without its provider the scheme is like any other that is not there.

@@ -161,11 +161,15 @@ pub(crate) static NAMED: Variant = Variant {
     },
 };
 
-/// The same where no name is configured, and beside a provider that is not there.
+/// The same where no name is configured, and beside a provider that is not there; with the other table of watches.
 pub(crate) static NAMELESS: Variant = Variant {
     name: "nameless",
     settings: Settings {
-        cfg: &["tickTime=2000", "authProvider.nothing=org.example.Nothing"],
+        cfg: &[
+            "tickTime=2000",
+            "authProvider.nothing=org.example.Nothing",
+            "watchManagerName=org.apache.zookeeper.server.watch.WatchManagerOptimized",
+        ],
         properties: &[
             "-Dzookeeper.authProvider.x=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
         ],
