@@ -117,6 +117,52 @@ fn any_durable_write_may_fail() {
     }
 }
 
+/// The writes that choose the machinery are durable writes too: only a machine that does not know
+/// io_uring is served without it, a device that fails is not.
+#[test]
+fn a_failed_test_write_ends_the_start() {
+    let mut options = sim_options();
+    options.backend = Backend::Auto;
+    // The headers of the first segment, nine writes by `pwrite`, then io_uring's.
+    for (after, machinery) in [(1, "pwrite"), (10, "io_uring")] {
+        for kind in [FaultKind::Io, FaultKind::Short(512), FaultKind::Refused] {
+            let disk = SimDisk::new(1);
+            disk.inject(Fault {
+                op: FaultOp::Write,
+                path: ".wal".into(),
+                after,
+                count: 1,
+                kind,
+            });
+            let (opened, lines) = logged(|| open(options.clone(), sim(&disk)).map(drop));
+            if kind == FaultKind::Refused && machinery == "io_uring" {
+                opened.unwrap();
+                assert!(lines.contains("io_uring cannot write here"), "{lines}");
+                continue;
+            }
+            let error = opened.unwrap_err();
+            assert!(error.is_poisoned(), "{machinery} {kind:?}: {error}");
+            for part in [machinery, "test write", WAL_1, "at byte 8192"] {
+                assert!(error.to_string().contains(part), "{part}: {error}");
+            }
+            open(options.clone(), sim(&disk.crash(1))).unwrap();
+        }
+    }
+    // No room, on a file system that copies what is overwritten: that is waited for by nobody yet.
+    let disk = SimDisk::new(1);
+    disk.inject(Fault {
+        op: FaultOp::Write,
+        path: ".wal".into(),
+        after: 1,
+        count: 1,
+        kind: FaultKind::NoSpace,
+    });
+    let error = open(options, sim(&disk)).map(drop).unwrap_err();
+    assert!(error.is_no_space() && error.is_access(), "{error}");
+    let remedy = "make room on /data/native-1/wal";
+    assert!(error.to_string().contains(remedy), "{error}");
+}
+
 /// E61: interrupted before a byte moved: submitted again, once an event, in order.
 #[test]
 fn an_interrupted_write_is_submitted_again() {

@@ -8,7 +8,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Result, StorageError};
+use super::writer::Active;
+use crate::error::{Poison, Result, StorageError, is_no_space};
 use crate::io::{
     Action, AlignedBuf, Disk, File, INLINE_BYTES_MAX, Operation, Queue, QueueKind, Waker,
     inline_beside,
@@ -62,15 +63,21 @@ pub(crate) struct Chosen {
     pub(crate) watch: Watch,
 }
 
-/// Chooses by option and measurement, with one log line. `blank` is the offset of a block of `file`
-/// that was never used: zeros are written to it.
+/// Chooses by option and measurement, with one log line. `blank` is the offset of a block of the
+/// segment that was never used: zeros are written to it.
+///
+/// # Errors
+/// [`StorageError::Poisoned`] if the device fails at that; [`StorageError::Option`],
+/// [`StorageError::Io`].
 pub(crate) fn choose(
     disk: &dyn Disk,
     options: &StoreOptions,
-    file: &Arc<dyn File>,
+    active: &Active,
     blank: Option<u64>,
+    poison: &Poison,
     wake: &Waker,
 ) -> Result<Chosen> {
+    let (file, path) = (&active.file, &active.path);
     let chosen = |queue, pwrite, small_inline| Chosen {
         queue,
         watch: Watch {
@@ -83,13 +90,10 @@ pub(crate) fn choose(
             slow_time: Duration::ZERO,
         },
     };
-    let failed = |error: io::Error| StorageError::Io {
-        what: "write the test block of the log in",
-        path: options.log_dir.clone(),
-        offset: blank,
-        source: error,
+    let open = |kind| {
+        disk.queue(kind, Arc::clone(wake))
+            .map_err(|error| StorageError::io("start the writing of", path, error))
     };
-    let open = |kind| disk.queue(kind, Arc::clone(wake)).map_err(failed);
     if !options.force_sync {
         tracing::warn!(
             "forceSync=no: log writes are complete before they are durable; a power cut loses acknowledged writes"
@@ -110,8 +114,17 @@ pub(crate) fn choose(
         tracing::info!(backend = %QueueKind::Thread, "log writes: the segment is full, so nothing could be measured");
         return Ok(chosen(open(QueueKind::Thread)?, None, false));
     };
+    // A durable write like any other.
+    let failed = |machinery, error| {
+        if is_no_space(&error) {
+            return StorageError::io_at("make the test write to", path, offset, error);
+        }
+        let place = format!("{} at byte {offset}", path.display());
+        poison.set(format!("the test write by {machinery} to {place}: {error}"))
+    };
     let mut inline = open(QueueKind::Inline)?;
-    let pwrite = median(disk, &mut *inline, file, offset).map_err(failed)?;
+    let pwrite =
+        median(disk, &mut *inline, file, offset).map_err(|error| failed("pwrite", error))?;
     let blocking = |why: &str| -> Result<Chosen> {
         let kind = if pwrite <= INLINE_MAX {
             QueueKind::Inline
@@ -135,7 +148,10 @@ pub(crate) fn choose(
     };
     let ring_median = match median(disk, &mut *ring, file, offset) {
         Ok(median) => median,
-        Err(error) => return blocking(&format!("io_uring cannot write here ({error})")),
+        Err(error) if is_refusal(&error) => {
+            return blocking(&format!("io_uring cannot write here ({error})"));
+        }
+        Err(error) => return Err(failed("io_uring", error)),
     };
     // io_uring may lose a tenth: a thread costs an eighth of the server's CPU where it writes all the time.
     if ring_median > (pwrite + THREAD_WAKE).mul_f32(1.1) {
@@ -157,6 +173,18 @@ pub(crate) fn choose(
         ring
     };
     Ok(chosen(queue, Some(pwrite), small_inline))
+}
+
+/// Whether a write was refused, by a kernel that does not know it or a filter that forbids it, rather
+/// than tried: nothing is on its way to the device.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Unsupported
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::OutOfMemory
+    )
 }
 
 /// An io_uring queue that has shown that it can write this file.

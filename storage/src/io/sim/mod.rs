@@ -55,6 +55,8 @@ pub enum FaultKind {
     NoSpace,
     /// EMFILE, nothing done.
     TooManyFiles,
+    /// EINVAL, nothing done: a call that this machine does not know.
+    Refused,
     /// EINTR, nothing done.
     Interrupted,
     /// EAGAIN, nothing done.
@@ -113,6 +115,7 @@ fn errno(kind: FaultKind) -> io::Error {
     match kind {
         FaultKind::NoSpace => io::ErrorKind::StorageFull.into(),
         FaultKind::TooManyFiles => rustix::io::Errno::MFILE.into(),
+        FaultKind::Refused => rustix::io::Errno::INVAL.into(),
         FaultKind::Interrupted => io::ErrorKind::Interrupted.into(),
         FaultKind::Again => io::ErrorKind::WouldBlock.into(),
         _ => rustix::io::Errno::IO.into(),

@@ -161,12 +161,12 @@ impl Log {
         // The measurement writes zeros to a blank block: the next one.
         let blank = (active.next_block < active.blocks)
             .then(|| u64::from(active.next_block) * BLOCK_BYTES as u64);
-        let measured = backend::choose(&*disk, &options, &active.file, blank, &wake)?;
         let (store, incarnation, poison) = {
             let file = meta.lock();
             let meta = file.meta();
             (meta.store, meta.incarnation, file.poison().clone())
         };
+        let measured = backend::choose(&*disk, &options, &active, blank, &poison, &wake)?;
         let mut pool: Vec<AlignedBuf> = (0..options.frames_unreleased_max)
             .map(|_| AlignedBuf::zeroed(frame_bytes_normal(&options)))
             .collect();
