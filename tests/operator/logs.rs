@@ -43,6 +43,38 @@ fn rust_log_says_what_is_logged() {
     }
 }
 
+/// Once, at the start, in Apache's words.
+#[test]
+fn the_four_letter_words_are_listed() {
+    const ALL: &str = "conf, cons, crst, dirs, dump, envi, gtmk, ruok, stmk, srst, srvr, stat, wchc, \
+                       wchp, wchs, mntr, isro, hash";
+    for (whitelist, read_only_mode, enabled) in [
+        ("", "false", "srvr"),
+        (" mntr,ruok ,nope", "false", "ruok, srvr, mntr"),
+        ("conf", "true", "conf, srvr, isro"),
+        ("*", "false", ALL),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path())
+            .with_config("4lw.commands.whitelist", whitelist)
+            .with_config("readonlymode.enabled", read_only_mode);
+        let running = server.start_and_wait(WITHIN).unwrap();
+        running.terminate(WITHIN).unwrap();
+        let log = log(&server);
+        for (which, words) in [("known", ALL), ("enabled", enabled)] {
+            let start = format!("The list of {which} four letter word commands is : ");
+            let lines: Vec<&str> = log.lines().filter(|l| l.contains(&start)).collect();
+            assert_eq!(lines.len(), 1, "{which} with \"{whitelist}\": {log}");
+            assert!(lines[0].contains("- INFO "), "{}", lines[0]);
+            assert!(
+                lines[0].ends_with(&format!("{start}[{words}]")),
+                "{}",
+                lines[0]
+            );
+        }
+    }
+}
+
 /// Runs `command` with a terminal as its standard output; what appeared there.
 fn on_a_terminal(command: &str, no_color: &str) -> Option<String> {
     let output = Command::new("script")
