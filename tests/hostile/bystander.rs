@@ -4,13 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use ironkeeper_client::poll;
 use ironkeeper_client::process::Running;
+use ironkeeper_client::{Client, ConnectOptions, poll};
 
-use crate::{WITHIN, connect};
+use crate::WITHIN;
+
+/// It does not live through seconds in which the server does not answer.
+const TIMEOUT_MS: i32 = 4000;
+
+/// Answers of a round: a write, a read, a ping.
+const ROUND: u64 = 3;
 
 /// Writes, reads and pings in turn on a connection of its own, one at a time, from its own thread, and
-/// counts what was answered. Any error fails the test that looks at it next.
+/// counts what was answered. Any error fails the test that looks at it next; that its session expires is one.
 pub(crate) struct Bystander {
     answered: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -20,7 +26,12 @@ pub(crate) struct Bystander {
 impl Bystander {
     /// Starts one, and waits for its first answers.
     pub(crate) fn start(running: &Running) -> Self {
-        let mut client = connect(running);
+        let options = ConnectOptions {
+            timeout_ms: TIMEOUT_MS,
+            patience: WITHIN,
+            ..ConnectOptions::default()
+        };
+        let mut client = Client::connect(running.address(), &options).unwrap();
         let path = format!("/bystander-{:x}", client.session().id.0);
         client.create(&path, b"0").unwrap();
         let answered = Arc::new(AtomicU64::new(0));
@@ -37,7 +48,7 @@ impl Bystander {
                 );
                 assert_eq!(client.get(&path, false).unwrap().0, data);
                 client.ping().unwrap();
-                count.fetch_add(3, Ordering::Relaxed);
+                count.fetch_add(ROUND, Ordering::Relaxed);
             }
             client.delete(&path, -1).unwrap();
             client.close().unwrap();
@@ -67,18 +78,35 @@ impl Bystander {
         .unwrap();
     }
 
-    /// Runs `attack`, which takes seconds; the bystander must have been answered `least` times before it
-    /// is over.
-    pub(crate) fn during<T>(&self, least: u64, attack: impl FnOnce() -> T) -> T {
-        let before = self.answered();
-        let outcome = attack();
-        let served = self.answered() - before;
-        println!("the bystander had {served} answers meanwhile");
-        assert!(
-            served >= least,
-            "the bystander had {served} answers meanwhile, {least} wanted"
-        );
-        outcome
+    /// Lets `flood(0)`, `flood(1)` and so on go on without a pause, from a thread of its own, for `portions`
+    /// times `calls` of them at least. In each portion the bystander is answered a write and a read that it sent
+    /// while the flood went on.
+    pub(crate) fn during(&self, portions: u64, calls: u64, mut flood: impl FnMut(u64) + Send) {
+        let made = AtomicU64::new(0);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // A panic here would otherwise wait for a flood that never ends.
+            let _end = SetAtDrop(&is_over);
+            let thread = scope.spawn(|| {
+                for n in 0.. {
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    flood(n);
+                    made.store(n + 1, Ordering::Relaxed);
+                }
+            });
+            for portion in 1..=portions {
+                // The first of these may have been sent before.
+                self.gets(2 * ROUND);
+                poll::until("a portion of the flood", WITHIN, || {
+                    assert!(!thread.is_finished(), "the flood came to an end");
+                    (made.load(Ordering::Relaxed) >= portion * calls).then_some(())
+                })
+                .unwrap();
+            }
+        });
+        println!("a flood of {}", made.into_inner());
     }
 
     /// Ends it, which takes its node with it.
@@ -93,5 +121,13 @@ impl Bystander {
 impl Drop for Bystander {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct SetAtDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetAtDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -53,29 +53,28 @@ fn thousands_of_open_connections() {
 /// Connections that come and go as fast as one client can make them.
 #[test]
 fn connections_that_come_and_go() {
-    const COMING: usize = 10_000;
+    const PORTIONS: u64 = 40;
+    const PORTION: u64 = 250;
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path());
     let running = server.start_and_wait(WITHIN).unwrap();
     let bystander = Bystander::start(&running);
     let memory = Memory::of(&running);
     let hello = hello(4_000);
-    bystander.during(1, || {
-        for n in 0..COMING {
-            let mut stream = dial(&running);
-            match n % 5 {
-                0 => {}
-                1 => stream.write_all(b"ruok").unwrap(),
-                2 => stream.write_all(&hello).unwrap(),
-                3 => {
-                    stream.write_all(&hello).unwrap();
-                    read_frame(&mut stream).unwrap();
-                }
-                _ => stream.write_all(&[0x7f; 64]).unwrap(),
+    bystander.during(PORTIONS, PORTION, |n| {
+        let mut stream = dial(&running);
+        match n % 5 {
+            0 => {}
+            1 => stream.write_all(b"ruok").unwrap(),
+            2 => stream.write_all(&hello).unwrap(),
+            3 => {
+                stream.write_all(&hello).unwrap();
+                read_frame(&mut stream).unwrap();
             }
-            // No port is left behind on either side.
-            reset_at_close(&stream);
+            _ => stream.write_all(&[0x7f; 64]).unwrap(),
         }
+        // No port is left behind on either side.
+        reset_at_close(&stream);
     });
     until_metric(&running, "zk_num_alive_connections", |n| n == 2);
     // Those that asked for a session have one until it expires: a node's worth of memory each.
@@ -87,34 +86,34 @@ fn connections_that_come_and_go() {
 /// Behind the limits nobody gets in, and who is in stays served.
 #[test]
 fn a_flood_against_the_limit() {
-    const LIMIT: usize = 50;
-    const COMING: usize = 1500;
+    const LIMIT: u64 = 50;
+    const PORTIONS: u64 = 15;
+    const PORTION: u64 = 100;
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path()).with_config("maxCnxns", LIMIT);
     let running = server.start_and_wait(WITHIN).unwrap();
     let bystander = Bystander::start(&running);
     let memory = Memory::of(&running);
     let mut kept = Vec::new();
-    bystander.during(1, || {
-        for n in 0..COMING {
-            let stream = match try_dial(&running) {
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => continue,
-                stream => stream.unwrap(),
-            };
-            reset_at_close(&stream);
-            // Some stay, so that the limit is reached for good.
-            if n % 10 == 0 {
-                kept.push(stream);
-            }
+    let mut coming = 0;
+    bystander.during(PORTIONS, PORTION, |n| {
+        coming = n + 1;
+        let stream = match try_dial(&running) {
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
+            stream => stream.unwrap(),
+        };
+        reset_at_close(&stream);
+        // Some stay, so that the limit is reached for good.
+        if n % 10 == 0 && n < PORTIONS * PORTION {
+            kept.push(stream);
         }
     });
-    bystander.gets(100);
     memory.stayed_within("a flood against the limit", SLACK_KIB);
     drop(kept);
     until_metric(&running, "zk_num_alive_connections", |n| n == 2);
     let rejected = metric(&running, "zk_connection_rejected");
-    println!("{rejected} of {COMING} were turned away");
-    assert!(rejected >= (COMING / 10 - LIMIT) as u64, "{rejected}");
+    println!("{rejected} of {coming} were turned away");
+    assert!(rejected >= PORTIONS * PORTION / 10 - LIMIT, "{rejected}");
     bystander.leaves();
     is_whole(running);
 }

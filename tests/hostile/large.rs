@@ -244,6 +244,7 @@ fn numbers_that_lengthen_every_name() {
     let bystander = Bystander::start(&running);
     let mut client = connect(&running);
     let nodes = metric(&running, "zk_znode_count");
+    let memory = Memory::of(&running);
     let body = |parts: usize| {
         let mut multi = MultiRequestBuf::new();
         for _ in 0..parts {
@@ -256,13 +257,17 @@ fn numbers_that_lengthen_every_name() {
         multi.finish()
     };
     let part = body(1001).len() - body(1000).len();
-    let most = body((FRAME_BYTES_MOST - 8 - 9) / part * part / part);
+    let parts = (FRAME_BYTES_MOST - 8 - 9) / part;
+    let most = body(parts);
     match client.call(&decode(&most)) {
         Err(ClientError::Answer(ErrorCode::MarshallingError)) => {}
         other => panic!("{:?}", other.map(|reply| reply.body.len())),
     }
     assert_eq!(metric(&running, "zk_znode_count"), nodes);
     bystander.gets(30);
+    // The frame, its batch, the record as far as it came, twice; what each part would have changed.
+    let bound = SLACK_KIB + 4 * (16 << 10) + parts as u64 / 2;
+    memory.stayed_within("numbers on every name", bound);
     bystander.leaves();
     is_whole(running);
 }

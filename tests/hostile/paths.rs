@@ -1,9 +1,10 @@
 //! Paths as deep and as long as they may be.
 
 use ironkeeper_client::{Client, requests};
+use ironkeeper_proto::frame::FRAME_BYTES_MAX_DEFAULT;
 use ironkeeper_proto::{
-    AddWatchMode, CreateFlags, ErrorCode, OpCode, PathVersion, Request, SetWatches, StringListBuf,
-    WatcherType, Zxid,
+    AddWatchMode, CreateFlags, ErrorCode, OpCode, Request, SetWatches, StringListBuf, WatcherType,
+    Zxid,
 };
 
 use crate::{
@@ -174,7 +175,8 @@ fn paths_of_half_a_million_levels() {
     is_whole(running);
 }
 
-/// A name of a megabyte is a name: made, listed, watched, deleted, and one byte too many for its frame is not.
+/// A name of a megabyte is a name: made, listed, watched, deleted. It is as long as its frame may be, to the byte: one
+/// more ends the connection.
 #[test]
 fn names_of_a_megabyte() {
     let dir = tempfile::tempdir().unwrap();
@@ -197,14 +199,26 @@ fn names_of_a_megabyte() {
     until_metric(&running, "zk_cnt_snapshottime", |n| n > 0);
     // Ten names, ten watches of them, their records, the list of them twice, and blocks of the snapshot.
     memory.stayed_within("names of a megabyte", SLACK_KIB + 6 * 10_000);
-    let version = PathVersion {
-        path: Some("/absent".into()),
-        version: -1,
-    };
+    // An xid, an operation, the length of the path, a version.
+    let longest = "n".repeat(FRAME_BYTES_MAX_DEFAULT - 16);
     assert_eq!(
-        code(&mut client, &Request::Delete(version)),
+        code(
+            &mut client,
+            &requests::delete(&format!("/{}", &longest[1..]), -1)
+        ),
         ErrorCode::NoNode
     );
+    client.submit(&requests::delete(&format!("/{longest}"), -1));
+    // It may be closed before all of it is sent.
+    let _ = client.flush();
+    let end = client.reply().unwrap_err();
+    assert!(end.is_disconnect(), "{end}");
+    let mut client = connect(&running);
+    for name in &names {
+        if name.len() == 1_000_001 {
+            client.delete(&format!("/{name}"), -1).unwrap();
+        }
+    }
     bystander.leaves();
     is_whole(running);
 }

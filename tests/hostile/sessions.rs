@@ -99,6 +99,7 @@ fn ephemerals_whose_paths_are_longer_than_a_record() {
         let server = server(dir.path()).with_config("minSessionTimeout", 1000);
         let running = server.start_and_wait(WITHIN).unwrap();
         let bystander = Bystander::start(&running);
+        let memory = Memory::of(&running);
         let mut owner = connect_for(&running, 30_000);
         let name = "x".repeat(1_000_000);
         for n in 0..NODES {
@@ -111,6 +112,8 @@ fn ephemerals_whose_paths_are_longer_than_a_record() {
         end(&running, owner, expires);
         until_metric(&running, "zk_ephemerals_count", |n| n == 0);
         bystander.gets(30);
+        // Nodes and their owner's list of them; a record of one at a time.
+        memory.stayed_within("long paths of ephemerals", SLACK_KIB + 3 * 20_000);
         bystander.leaves();
         is_whole(running);
     }

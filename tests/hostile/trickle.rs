@@ -137,6 +137,7 @@ fn bytes_of_a_request_that_never_ends_keep_no_session() {
     let server = server(dir.path()).with_config("minSessionTimeout", 400);
     let running = server.start_and_wait(WITHIN).unwrap();
     let bystander = Bystander::start(&running);
+    let memory = Memory::of(&running);
     let options = ironkeeper_client::ConnectOptions {
         timeout_ms: 400,
         ..Default::default()
@@ -154,6 +155,8 @@ fn bytes_of_a_request_that_never_ends_keep_no_session() {
     })
     .unwrap();
     assert_eq!(metric(&running, "zk_stale_sessions_expired"), 1);
+    // Half of a frame of a megabyte at most came.
+    memory.stayed_within("a request that never ends", SLACK_KIB);
     bystander.leaves();
     is_whole(running);
 }

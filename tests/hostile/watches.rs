@@ -200,6 +200,7 @@ fn watches_of_a_connection_that_is_gone() {
         let bystander = Bystander::start(&running);
         let mut writer = connect(&running);
         writer.create("/watched", b"").unwrap();
+        let memory = Memory::of(&running);
         let mut list = StringListBuf::new();
         list.push("/watched");
         let none = StringListBuf::new();
@@ -227,6 +228,7 @@ fn watches_of_a_connection_that_is_gone() {
             assert_eq!(next.take_event(), None, "round {round}");
         }
         until_metric(&running, "zk_watch_count", |n| n == 0);
+        memory.stayed_within("watches of who is gone", SLACK_KIB);
         bystander.leaves();
         is_whole(running);
     }
