@@ -213,6 +213,8 @@ fn names_of_a_megabyte() {
     let _ = client.flush();
     let end = client.reply().unwrap_err();
     assert!(end.is_disconnect(), "{end}");
+    // The bystander's, and the one that asks.
+    until_metric(&running, "zk_num_alive_connections", |n| n == 2);
     let mut client = connect(&running);
     for name in &names {
         if name.len() == 1_000_001 {
