@@ -178,6 +178,10 @@ impl UringQueue {
             .map(|entry| (entry.user_data(), entry.result()))
             .collect();
         for (index, result) in posted {
+            // Given up on the way: everything in flight was reported by that.
+            if self.broken.is_some() {
+                return;
+            }
             let index = usize::try_from(index).unwrap_or(usize::MAX);
             self.in_kernel = self.in_kernel.saturating_sub(1);
             let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
@@ -300,18 +304,25 @@ impl Drop for UringQueue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Access, Caching, Disk, OsDisk};
+    use super::super::{Access, Caching, Disk, File, OsDisk};
     use super::*;
+    use std::io::Read;
+    use std::os::fd::FromRawFd;
     use std::sync::Arc;
+
+    fn queue() -> Option<UringQueue> {
+        let queue = UringQueue::new(8);
+        if let Err(error) = &queue {
+            eprintln!("NOT RUN: this kernel refuses io_uring: {error}");
+        }
+        queue.ok()
+    }
 
     /// The fixed and the plain write, a read and a sync, and a buffer whose registration must not
     /// outlive its allocation.
     #[test]
     fn operations_complete_and_registration_ends_with_the_allocation() {
-        let Ok(mut queue) = UringQueue::new(8) else {
-            eprintln!("NOT RUN: this kernel refuses io_uring");
-            return;
-        };
+        let Some(mut queue) = queue() else { return };
         let dir = tempfile::tempdir().unwrap();
         let file = OsDisk::new()
             .open(
@@ -387,11 +398,189 @@ mod tests {
         assert!(queue.wait().is_none());
     }
 
+    /// A file that is whatever descriptor the test wants it to be.
+    #[derive(Debug)]
+    struct Descriptor(OwnedFd);
+
+    impl File for Descriptor {
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn sync_all(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+        fn drop_cache(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn is_direct(&self) -> bool {
+            true
+        }
+        fn is_write_durable(&self) -> bool {
+            true
+        }
+        fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+            Some(self.0.as_fd())
+        }
+    }
+
+    /// A durable write of `len` bytes that are all the token.
+    fn write_of(token: u8, file: &Arc<dyn File>, len: usize) -> Operation {
+        let mut buf = AlignedBuf::zeroed(len);
+        buf.fill(token);
+        Operation {
+            token: token.into(),
+            file: Arc::clone(file),
+            offset: 0,
+            action: Action::Write { len, sync: true },
+            buf,
+        }
+    }
+
+    const PAGE: usize = 4096;
+    /// More than a pipe takes, and memory of its own, which is unmapped when it is freed.
+    const LARGE: usize = 1 << 20;
+
+    /// A pipe: the end to read, and the other as a file, which answers EAGAIN when it is full.
+    fn pipe() -> (std::io::PipeReader, Arc<dyn File>) {
+        let (from, to) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&to, true).unwrap();
+        (from, Arc::new(Descriptor(to.into())))
+    }
+
+    /// Takes the next bytes out of a pipe, which must all be `token`.
+    fn read_from(pipe: &mut std::io::PipeReader, len: usize, token: u8) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        const WITHIN: Timespec = Timespec {
+            tv_sec: 60,
+            tv_nsec: 0,
+        };
+        let mut bytes = vec![0; len];
+        let mut done = 0;
+        while done < len {
+            let ready = poll(&mut [PollFd::new(&*pipe, PollFlags::IN)], Some(&WITHIN));
+            assert_eq!(ready, Ok(1), "{done} of {len} bytes are there");
+            done += pipe.read(&mut bytes[done..]).unwrap();
+        }
+        assert!(bytes.iter().all(|byte| *byte == token));
+    }
+
+    /// Fills a pipe by one write, short since it asks for more; the bytes that fitted.
+    fn fill(queue: &mut UringQueue, token: u8, file: &Arc<dyn File>) -> usize {
+        queue.submit(write_of(token, file, LARGE)).unwrap();
+        let done = queue.wait().unwrap();
+        assert_eq!((done.token, done.buf.len()), (token.into(), LARGE));
+        assert!(queue.wait().is_none(), "the rest is not tried again");
+        let count = done.result.unwrap();
+        assert!(count > 0 && count < LARGE, "{count}");
+        count
+    }
+
+    #[test]
+    fn a_failure_is_told_once_and_never_tried_again() {
+        let Some(mut queue) = queue() else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, [7; PAGE]).unwrap();
+        let read_only = std::fs::File::open(&path).unwrap();
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        for (token, file, expected) in [
+            (1, read_only, libc::EBADF),
+            (2, full.unwrap(), libc::ENOSPC),
+        ] {
+            let file: Arc<dyn File> = Arc::new(Descriptor(file.into()));
+            queue.submit(write_of(token, &file, PAGE)).unwrap();
+            assert_eq!(queue.in_flight(), 1);
+            let done = queue.wait().unwrap();
+            assert_eq!(done.result.unwrap_err().raw_os_error(), Some(expected));
+            assert_eq!(done.token, u64::from(token));
+            assert!(done.buf.iter().all(|byte| *byte == token), "its own buffer");
+            assert!(queue.wait().is_none() && queue.in_flight() == 0);
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), [7; PAGE]);
+        // Nor is a short write gone on with. The queue serves on: a failure is one operation's.
+        let (mut read, write) = pipe();
+        let count = fill(&mut queue, 3, &write);
+        read_from(&mut read, count, 3);
+        queue.submit(write_of(4, &write, PAGE)).unwrap();
+        assert_eq!(queue.wait().unwrap().result.unwrap(), PAGE);
+        read_from(&mut read, PAGE, 4);
+    }
+
+    #[test]
+    fn what_moved_nothing_is_submitted_again() {
+        let Some(mut queue) = queue() else { return };
+        let (mut read, write) = pipe();
+        let count = fill(&mut queue, 1, &write);
+        // By itself the kernel waits until the pipe has room; told not to, it answers EAGAIN.
+        let operation = write_of(2, &write, PAGE);
+        let fd = types::Fd(write.as_fd().unwrap().as_raw_fd());
+        let (from, length) = (operation.buf.as_ptr(), u32::try_from(PAGE).unwrap());
+        let entry = opcode::Write::new(fd, from, length).rw_flags(libc::RWF_NOWAIT);
+        let index = queue.free.pop().unwrap();
+        queue.slots[index] = Some(operation);
+        // SAFETY: as in `push`: the operation lies in its slot.
+        unsafe {
+            let entry = entry.build().user_data(index as u64);
+            queue.ring.submission().push(&entry).unwrap();
+        }
+        queue.in_kernel += 1;
+        queue.enter(1);
+        assert!(queue.poll().is_none(), "EAGAIN is not told");
+        assert_eq!(queue.in_flight(), 1);
+        read_from(&mut read, count, 1);
+        let done = queue.wait().unwrap();
+        assert_eq!((done.token, done.result.unwrap()), (2, PAGE));
+        assert!(queue.wait().is_none() && queue.in_flight() == 0);
+        read_from(&mut read, PAGE, 2);
+    }
+
+    /// The kernel cannot be asked any more: what it has is told as failed, once, and the memory that
+    /// it may still read stays as it is, even when the queue is gone.
+    #[test]
+    fn an_enter_that_fails_for_good_ends_the_queue_and_frees_nothing() {
+        let Some(mut queue) = queue() else { return };
+        let (mut read, write) = pipe();
+        let count = fill(&mut queue, 1, &write);
+        // From here on whoever writes to the full pipe waits.
+        rustix::io::ioctl_fionbio(write.as_fd().unwrap(), false).unwrap();
+        queue.submit(write_of(2, &write, LARGE)).unwrap();
+        assert!(queue.poll().is_none());
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let fd = queue.ring.as_raw_fd();
+        // SAFETY: both descriptors are open, and the new one has no other owner. The ring lives on
+        // through it, and its mappings with the queue; an enter now meets a file that is no ring.
+        let ring = unsafe {
+            let ring = OwnedFd::from_raw_fd(libc::dup(fd));
+            assert_eq!(libc::dup2(null.as_raw_fd(), fd), fd);
+            ring
+        };
+        let done = queue.wait().unwrap();
+        let kind = done.result.unwrap_err().kind();
+        assert_eq!(done.token, 2);
+        assert_ne!(done.buf.len(), LARGE, "its buffer is the kernel's");
+        assert!(queue.poll().is_none() && queue.wait().is_none(), "once");
+        assert_eq!(queue.in_flight(), 0);
+        let (back, error) = queue.submit(write_of(3, &write, PAGE)).unwrap_err();
+        assert_eq!((back.token, error.kind()), (3, kind));
+        drop(queue);
+        // Now that there is room, the kernel goes on with what it has.
+        read_from(&mut read, count, 1);
+        read_from(&mut read, PAGE, 2);
+        drop(ring);
+    }
+
     #[test]
     fn an_operation_that_cannot_start_comes_back() {
-        let Ok(mut queue) = UringQueue::new(8) else {
-            return;
-        };
+        let Some(mut queue) = queue() else { return };
         let dir = tempfile::tempdir().unwrap();
         let file = OsDisk::new()
             .open(&dir.path().join("f"), Access::Create, Caching::Buffered)
