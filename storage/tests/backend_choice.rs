@@ -339,6 +339,7 @@ fn io_uring_is_used_where_the_kernel_has_it() {
 }
 
 const CHILD: &str = "IRONKEEPER_MEMLOCK_CHILD";
+const CHILD_BACKENDS: &str = "IRONKEEPER_MEMLOCK_BACKENDS";
 
 /// An ordinary user with `ulimit -l 64`, the default of many systems: io_uring cannot register the
 /// log's buffers then, and must do without.
@@ -374,6 +375,7 @@ fn an_ordinary_user_with_64_kib_of_locked_memory() {
             "--nocapture",
         ])
         .env(CHILD, dir.path().join("data"))
+        .env(CHILD_BACKENDS, format!("{:?}", backends()))
         .current_dir(dir.path());
     let output = match command.output() {
         Ok(output) => output,
@@ -398,14 +400,21 @@ fn memlock_child(dir: &Path) {
     assert!(!getuid().is_root(), "an ordinary user");
     let limit = getrlimit(Resource::Memlock);
     assert_eq!(limit.current, Some(65536), "{limit:?}");
+    let expected = std::env::var(CHILD_BACKENDS).unwrap();
+    assert_eq!(format!("{:?}", backends()), expected, "as without a limit");
     for backend in backends() {
         let mut options = options(&dir.join(format!("{backend:?}")));
         options.backend = backend;
-        let (store, _, mut log) = open(options.clone(), os()).unwrap();
+        let (opened, lines) = logged_at(tracing::Level::DEBUG, || open(options.clone(), os()));
+        let (store, _, mut log) = opened.unwrap();
+        if backend == Backend::IoUring {
+            assert_eq!(log.queue_kind(), QueueKind::Uring);
+            assert!(lines.contains("buffers are not registered"), "{lines}");
+        }
         write(&mut log, 1..=300, 3, 2000).unwrap();
         drop((store, log));
         let (_store, recovered, _log) = open(options, os()).unwrap();
         assert_is_history(&recovered, 300, 2000);
     }
-    println!("child: 64 KiB, {:?}", backends());
+    println!("child: 64 KiB");
 }

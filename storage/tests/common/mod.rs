@@ -249,10 +249,16 @@ pub(crate) fn block_of(disk: &SimDisk, number: u64, zxid: i64) -> u64 {
 
 /// What `act` writes to the server's log, on this thread.
 pub(crate) fn logged<T>(act: impl FnOnce() -> T) -> (T, String) {
+    logged_at(tracing::Level::INFO, act)
+}
+
+/// As [`logged`], down to another level.
+pub(crate) fn logged_at<T>(level: tracing::Level, act: impl FnOnce() -> T) -> (T, String) {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
+        .with_max_level(level)
         .with_writer(move || writer.clone())
         .finish();
     let result = tracing::subscriber::with_default(subscriber, act);
