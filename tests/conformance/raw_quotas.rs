@@ -257,28 +257,93 @@ fn hard_limits_that_are_not_enforced() {
 }
 
 // Apache logs the transaction, and its server stops when it applies it.
-const D9: &[Deviation] = &[Deviation {
-    number: "D9",
-    apache: &["A < closed"],
-    ironkeeper: &[
-        "A < xid 1 z+2 err 0 op 1 \"/zookeeper/quota/zookeeper_limits\"",
-        "A > xid 2 op 1 /x",
-        "A < xid 2 z+3 err 0 op 1 \"/x\"",
-    ],
-}];
+const fn d9(apache: &'static [&'static str], ironkeeper: &'static [&'static str]) -> Deviation {
+    Deviation {
+        number: "D9",
+        apache,
+        ironkeeper,
+    }
+}
 
-/// One of several such nodes, which the tests of the tree all have.
-#[test]
-fn malformed_quota_nodes_stop_nobody() {
-    compare_fresh(&EXTENDED, "malformed_quota_nodes_stop_nobody", D9, |s| {
-        let mut b = s.session("B");
-        b.call(&ops::exists("/", false));
+/// Runs `fatal` behind `before`. It stops Apache's server; ours answers, and goes on.
+fn stops_apache(name: &str, before: &[Op], fatal: &Op, deviations: &[Deviation]) {
+    compare_fresh(&EXTENDED, name, deviations, |s| {
         let mut a = s.session("A");
-        let op = create("/zookeeper/quota/zookeeper_limits", "count=1");
-        if a.call(&op).err != i32::MIN {
+        for op in before {
+            a.call(op);
+        }
+        if a.call(fatal).err != i32::MIN {
             a.call(&create("/x", ""));
         }
     });
+}
+
+/// The tests of the tree have more such nodes.
+#[test]
+fn malformed_quota_nodes_stop_nobody() {
+    stops_apache(
+        "malformed_quota_nodes_stop_nobody",
+        &[],
+        &create("/zookeeper/quota/zookeeper_limits", "count=1"),
+        &[d9(
+            &["A < closed"],
+            &[
+                "A < xid 1 z+0 err 0 op 1 \"/zookeeper/quota/zookeeper_limits\"",
+                "A > xid 2 op 1 /x",
+                "A < xid 2 z+1 err 0 op 1 \"/x\"",
+            ],
+        )],
+    );
+}
+
+#[test]
+fn the_end_of_limits_without_a_quota_stops_nobody() {
+    let limits = "/zookeeper/zookeeper_limits";
+    stops_apache(
+        "the_end_of_limits_without_a_quota",
+        &[create(limits, "count=1")],
+        &ops::delete(limits, -1),
+        &[d9(
+            &["A < closed"],
+            &[
+                "A < xid 2 z+1 err 0 op 2",
+                "A > xid 3 op 1 /x",
+                "A < xid 3 z+2 err 0 op 1 \"/x\"",
+            ],
+        )],
+    );
+}
+
+#[test]
+fn figures_that_are_no_numbers_stop_nobody() {
+    stops_apache(
+        "figures_that_are_no_numbers",
+        &[
+            create("/q", ""),
+            create("/zookeeper/quota/q", ""),
+            create(&limits("/q"), "count=5"),
+            create(&stats("/q"), FRESH),
+            create("/q/old", ""),
+            ops::set_data(&stats("/q"), "count=x", -1),
+            // Where limits are enforced they are read before anything is done.
+            create("/q/new", ""),
+        ],
+        &ops::delete("/q/old", -1),
+        &[
+            d9(
+                &["A < xid 7 z+6 err -5 op 1"],
+                &["A < xid 7 z+6 err 0 op 1 \"/q/new\""],
+            ),
+            d9(
+                &["A < closed"],
+                &[
+                    "A < xid 8 z+7 err 0 op 2",
+                    "A > xid 9 op 1 /x",
+                    "A < xid 9 z+8 err 0 op 1 \"/x\"",
+                ],
+            ),
+        ],
+    );
 }
 
 /// What only looks odd.

@@ -18,11 +18,13 @@ const LISTS: [(&str, RangeInclusive<u32>); 5] = [
 
 /// Where tests are: this suite, those of words on a server that does not serve, and those of what
 /// cannot be brought about from outside.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 7] = [
     "tests/conformance",
     "src/admin",
     "src/metrics",
+    "replica/src",
     "replica/tests",
+    "tree/src/acl",
     "tree/tests",
 ];
 
