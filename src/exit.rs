@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
+use ironkeeper_storage::is_too_many_files;
 use tracing::error;
 
 use crate::commit::EngineError;
@@ -18,7 +19,7 @@ pub(crate) enum Exit {
         address: SocketAddr,
         source: io::Error,
     },
-    #[error("cannot start: {0}")]
+    #[error("cannot start{}", descriptors(.0))]
     Runtime(#[source] io::Error),
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -42,7 +43,16 @@ fn bind_sentence(address: SocketAddr, source: &io::Error) -> String {
             "{} is not an address of this machine; correct clientPortAddress",
             address.ip()
         ),
-        _ => format!("cannot listen on {address}: {source}"),
+        _ => format!("cannot listen on {address}{}", descriptors(source)),
+    }
+}
+
+/// What to do about a lack of descriptors, if that is what it is.
+fn descriptors(error: &io::Error) -> &'static str {
+    if is_too_many_files(error) {
+        "; raise the limit of open files (ulimit -n)"
+    } else {
+        ""
     }
 }
 
@@ -55,6 +65,9 @@ impl Exit {
             }
             Self::Recovery(error) if error.is_access() => {
                 (3, "Unable to access datadir, exiting abnormally")
+            }
+            Self::Recovery(error) if error.is_poisoned() => {
+                (10, "Severe unrecoverable error, exiting")
             }
             Self::Recovery(_) => (1, "Unexpected exception, exiting abnormally"),
             Self::Engine(_) => (10, "Severe unrecoverable error, exiting"),

@@ -5,6 +5,7 @@
 //! on several single-threaded runtimes; a batch of replies then wakes each runtime once, not each
 //! connection (figures: docs/performance.md).
 
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -18,6 +19,10 @@ use crate::wake::Wake;
 
 /// Cores up to which one thread does everything.
 const ONE_THREAD_CORES_MAX: usize = 3;
+
+/// Descriptors that the first runtime takes, or a few more. They are taken for a moment first: tokio
+/// panics where it lacks one for signals, and an operator wants a sentence.
+const RUNTIME_DESCRIPTORS: usize = 8;
 
 /// Runtimes that only serve connections, each on a thread of its own. None in the one-thread home.
 pub(crate) struct Runtimes {
@@ -67,6 +72,9 @@ impl Mailboxes {
 
 /// The runtime that the calling thread drives: the engine's, and in the one-thread home everything.
 pub(crate) fn main_runtime() -> std::io::Result<Runtime> {
+    let stderr = std::io::stderr();
+    let taken = (0..RUNTIME_DESCRIPTORS).map(|_| stderr.as_fd().try_clone_to_owned());
+    drop(taken.collect::<std::io::Result<Vec<_>>>()?);
     Builder::new_current_thread().enable_all().build()
 }
 

@@ -74,15 +74,12 @@ enum RecordError {
 impl RecoveryError {
     /// Whether the directory itself cannot be used, rather than what is in it.
     pub(crate) fn is_access(&self) -> bool {
-        matches!(
-            self,
-            Self::Storage(
-                StorageError::Locked { .. }
-                    | StorageError::NotWritable { .. }
-                    | StorageError::ApacheData { .. }
-                    | StorageError::Io { .. }
-            )
-        )
+        matches!(self, Self::Storage(error) if error.is_access())
+    }
+
+    /// Whether a durable change failed, which ends a server at start as it does later.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_poisoned())
     }
 }
 

@@ -187,8 +187,15 @@ pub enum StorageError {
     },
 
     /// The visitor of a replay refused a record.
-    #[error("transaction {zxid} of the log cannot be applied")]
+    #[error(
+        "transaction {zxid}, at byte {offset} of {}, cannot be applied; nothing was changed. Restore the directory from a backup or another server, and report this if that is no help",
+        path.display()
+    )]
     Visitor {
+        /// The segment that holds it.
+        path: PathBuf,
+        /// Where its bytes begin.
+        offset: u64,
         /// Its zxid.
         zxid: Zxid,
         /// The visitor's reason.

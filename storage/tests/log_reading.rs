@@ -150,16 +150,17 @@ fn the_range_of_the_log_is_known_before_a_snapshot_is_chosen() {
     assert_is_history(&replay(&store, Zxid(0)).unwrap(), 40, 700);
 }
 
-/// A visitor's refusal is passed on with the record it refused.
+/// A visitor's refusal is passed on with the record it refused, and the place of its bytes.
 #[test]
 fn a_visitor_may_refuse() {
     let disk = SimDisk::new(1);
     let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    write(&mut log, 1..=5, 1, 100).unwrap();
+    // The last of a frame of three.
+    write(&mut log, 1..=6, 3, 100).unwrap();
     drop((store, log));
     let store = Store::open(sim_options(), sim(&disk)).unwrap();
     let result = store.replay(Zxid(0), &mut |_| (), &mut |zxid, _| {
-        if zxid == Zxid(3) {
+        if zxid == Zxid(6) {
             Err("no room".into())
         } else {
             Ok(())
@@ -167,9 +168,16 @@ fn a_visitor_may_refuse() {
     });
     match result {
         Err(StorageError::Visitor {
-            zxid: Zxid(3),
+            path,
+            offset,
+            zxid: Zxid(6),
             source,
-        }) => assert_eq!(source.to_string(), "no room"),
+        }) => {
+            assert_eq!(source.to_string(), "no room");
+            assert_eq!(path, segment_path(1));
+            let bytes = &disk.content(&path).unwrap()[offset as usize..];
+            assert_eq!(bytes[..100], record(Zxid(6), 100));
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -5,6 +5,12 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+
+use ironkeeper_client::poll;
+use ironkeeper_proto::{SessionId, Txn, TxnDigest, TxnHeader, Xid, Zxid, encode_record, txn};
+use ironkeeper_storage::io::OsDisk;
+use ironkeeper_storage::{Appended, Marks, Store, StoreOptions};
 
 use crate::{
     WITHIN, as_ordinary_user, binary, connect, log, not_run_here, refusal, server, server_behind,
@@ -203,6 +209,100 @@ fn apaches_data_is_refused_and_not_a_byte_is_written() {
     let left = std::fs::read_dir(&logs).unwrap();
     assert_eq!(left.count(), 1, "nothing beside version-2");
     assert_eq!(std::fs::read(version_2.join("log.1")).unwrap(), b"ZKLG");
+}
+
+/// A log that is whole and holds what no server of ours would have written there: named with file,
+/// byte, zxid and remedy, whatever does not fit.
+#[test]
+fn a_record_that_does_not_fit_is_named_with_its_place() {
+    let record = |zxid, txn: &Txn<'_>, digest: Option<i64>| {
+        let header = TxnHeader {
+            session: SessionId(0),
+            cxid: Xid(0),
+            zxid: Zxid(zxid),
+            time_ms: 1,
+            kind: txn.kind(),
+        };
+        let digest = digest.map(|tree_digest| TxnDigest {
+            version: txn::DIGEST_VERSION,
+            tree_digest,
+        });
+        let mut bytes = Vec::new();
+        encode_record(&mut bytes, &header, txn, digest.as_ref());
+        bytes
+    };
+    let session = Txn::CreateSession { timeout_ms: 4000 };
+    let whole = record(1, &session, None);
+    let mut undecodable = record(2, &session, None);
+    undecodable.truncate(33);
+    let unfit = record(2, &Txn::Delete { path: "/gone" }, None);
+    for (forged, why) in [
+        (undecodable, "is whole but makes no transaction"),
+        (unfit, "does not fit the data before it"),
+        (record(2, &session, Some(7)), "instead of 0x7"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path());
+        let data = dir.path().join("data");
+        let options = StoreOptions::new(&data);
+        let store = Store::open(options, Arc::new(OsDisk::new())).unwrap();
+        let none = |_, _: &[u8]| unreachable!("an empty log");
+        store.replay(Zxid(0), &mut |_| (), &mut { none }).unwrap();
+        let mut log = store.start_log(Arc::new(|| ())).unwrap();
+        for (zxid, bytes) in [(1, &whole), (2, &forged)] {
+            assert_eq!(log.append(Zxid(zxid), bytes).unwrap(), Appended::Staged);
+        }
+        log.close(Marks::default()).unwrap();
+        drop(store);
+        let segment = data.join("native-1/wal/0000000000000001.wal");
+        let bytes = std::fs::read(&segment).unwrap();
+        let mut places = bytes.windows(forged.len());
+        let place = places.position(|bytes| bytes == forged).unwrap();
+        let (code, log) = refusal(&server);
+        assert_eq!(code, Some(1), "{log}");
+        let sentence = format!("transaction 0x2, at byte {place} of {}", segment.display());
+        let apache = "Unexpected exception, exiting abnormally";
+        assert_refused(&log, 1, apache, &sentence);
+        let line = log.lines().find(|line| line.contains(&sentence)).unwrap();
+        let remedy = "Restore the directory from a backup or another server";
+        assert!(line.contains(remedy) && line.contains(why), "{why}: {log}");
+        assert!(std::fs::read(&segment).unwrap() == bytes, "{why}: changed");
+    }
+}
+
+/// Too few descriptors: wherever they run out, in the event loop, the listener, the data directory,
+/// it is one sentence with the remedy; and with enough of them the server serves.
+#[test]
+fn too_few_descriptors_are_named_with_the_remedy() {
+    let mut refused = 0;
+    for limit in (4..).step_by(2) {
+        let dir = tempfile::tempdir().unwrap();
+        let prelude = format!("ulimit -n {limit}; exec");
+        let server = server_behind(dir.path(), &prelude).with_config("ironkeeper.runtimes", 1);
+        let mut running = server.start().unwrap();
+        let outcome = poll::until("an end or a server", WITHIN, || {
+            let ended = running.try_wait().unwrap().map(|status| status.code());
+            let serves = || log(&server).contains("listening on ").then_some(None);
+            ended.map(Some).or_else(serves)
+        });
+        let log = log(&server);
+        let Some(code) = outcome.unwrap_or_else(|_| panic!("{limit}: {log}")) else {
+            break;
+        };
+        refused += 1;
+        // Nothing of ours runs before its libraries are loaded.
+        if log.contains("error while loading shared libraries") {
+            continue;
+        }
+        assert!(matches!(code, Some(1 | 3)), "{limit}: {code:?}: {log}");
+        assert!(!log.contains("panicked"), "{limit}: {log}");
+        let whole = |line: &str| {
+            line.contains("Too many open files")
+                && line.contains("raise the limit of open files (ulimit -n)")
+        };
+        assert!(log.lines().any(whole), "{limit}: {log}");
+    }
+    assert!(refused > 2, "{refused} refusals: nothing was shown");
 }
 
 #[test]

@@ -49,11 +49,19 @@ impl Replay<'_> {
                     let Some(live) = live_to(controls, header.sequence) else {
                         continue;
                     };
-                    for record in format::records(format::body(reader.frame()?, header)).flatten() {
-                        let (zxid, bytes) = record;
+                    let body = format::body(reader.frame()?, header);
+                    let mut end = u64::from(frame.block) * format::BLOCK_BYTES as u64
+                        + format::body_offset(header.blocks as usize) as u64;
+                    for (zxid, bytes) in format::records(body).flatten() {
+                        let offset = end + format::RECORD_PREFIX_BYTES as u64;
+                        end = offset + bytes.len() as u64;
                         if zxid > self.after && zxid <= live {
-                            visit(zxid, bytes)
-                                .map_err(|source| StorageError::Visitor { zxid, source })?;
+                            visit(zxid, bytes).map_err(|source| StorageError::Visitor {
+                                path: job.slot.path.clone(),
+                                offset,
+                                zxid,
+                                source,
+                            })?;
                             self.progress.records += 1;
                             self.progress.zxid = zxid;
                         }
