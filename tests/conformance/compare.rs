@@ -76,12 +76,12 @@ pub(crate) fn compare_lines(
 ) {
     let results = servers.run(run);
     let (reference, others) = results.split_first().expect("the reference ran");
-    write_transcript(name, Kind::Apache, reference);
+    write_transcript(name, Kind::Apache.name(), reference);
     let mut reports = String::new();
     for (kind, lines) in subjects().iter().zip(others) {
         let is_apache = *kind == Kind::Apache;
         if !is_apache {
-            write_transcript(name, *kind, lines);
+            write_transcript(name, kind.name(), lines);
         }
         if let Err(report) = judge(reference, lines, deviations, is_apache) {
             let _ = write!(reports, "{} differs from Apache:\n{report}", kind.name());
@@ -95,11 +95,11 @@ pub(crate) fn compare_lines(
 }
 
 /// `CONFORMANCE_TRANSCRIPTS=directory` leaves what was compared there, for a person to read.
-fn write_transcript(name: &str, kind: Kind, lines: &[String]) {
+pub(crate) fn write_transcript(name: &str, kind: &str, lines: &[String]) {
     let Some(dir) = std::env::var_os("CONFORMANCE_TRANSCRIPTS").map(PathBuf::from) else {
         return;
     };
-    let path = dir.join(format!("{name}.{}.txt", kind.name()));
+    let path = dir.join(format!("{name}.{kind}.txt"));
     std::fs::write(&path, lines.join("\n") + "\n")
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }

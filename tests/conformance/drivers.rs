@@ -27,7 +27,7 @@ const SETTINGS: Settings = Settings {
 /// A driver that has not ended by then is killed.
 const DEADLINE: Duration = Duration::from_secs(150);
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/drivers");
+pub(crate) const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/drivers");
 
 #[test]
 fn java_client_and_command_line() {
@@ -164,7 +164,7 @@ pub(crate) fn run(mut command: Command, server: &mut Server) -> Vec<String> {
 }
 
 /// Masks the named fields wherever they are.
-fn mask(value: &mut Value, masks: &mut Masks) {
+pub(crate) fn mask(value: &mut Value, masks: &mut Masks) {
     match value {
         Value::Array(values) => values.iter_mut().for_each(|value| mask(value, masks)),
         Value::String(text) => {

@@ -7,7 +7,7 @@ use crate::drivers::{java, run};
 use crate::servers::{Variant, has_reference, shared_servers};
 
 /// Sessions of a second expire while a test waits; others outlive every restart of a slow machine.
-static SESSIONS: Variant = Variant {
+pub(crate) static SESSIONS: Variant = Variant {
     name: "sessions",
     settings: Settings {
         cfg: &[

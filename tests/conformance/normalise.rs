@@ -128,7 +128,8 @@ impl Masks {
         }
     }
 
-    fn password(&mut self, session: i64, password: &[u8]) -> String {
+    /// Whether the password is the one that the session had before.
+    pub(crate) fn password(&mut self, session: i64, password: &[u8]) -> String {
         if session == 0 || password.len() != 16 {
             return password.escape_ascii().to_string();
         }
