@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ironkeeper_client::{mntr, poll};
+use ironkeeper_proto::{AuthPacket, Request};
 
-use crate::{WITHIN, binary, connect, log, not_run, server};
+use crate::{WITHIN, binary, connect, line_with, log, not_run, server};
 
 #[test]
 fn rust_log_says_what_is_logged() {
@@ -73,6 +74,32 @@ fn the_four_letter_words_are_listed() {
             );
         }
     }
+}
+
+/// With as much of the name as is readable, and on one line.
+#[test]
+fn a_client_of_another_ensemble_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let provider = "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
+    let server = server(dir.path())
+        .with_config("authProvider.1", provider)
+        .with_config("ensembleAuthName", "blue");
+    let running = server.start_and_wait(WITHIN).unwrap();
+    line_with(&server, "- Set expected ensemble names to blue");
+    let name = format!("red\n- ERROR {}", "x".repeat(100_000));
+    let auth = AuthPacket {
+        kind: 0,
+        scheme: Some("ensemble".into()),
+        auth: Some(name.as_bytes()),
+    };
+    let error = connect(&running).call(&Request::Auth(auth)).unwrap_err();
+    assert!(error.is_disconnect(), "{error}");
+    let line = line_with(&server, "- Unexpected ensemble name: ");
+    let shown = format!(
+        "ensemble name: red\\n- ERROR {} client ip: 127.0.0.1",
+        "x".repeat(88)
+    );
+    assert!(line.contains("- WARN ") && line.ends_with(&shown), "{line}");
 }
 
 /// Runs `command` with a terminal as its standard output; what appeared there.
