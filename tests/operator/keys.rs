@@ -7,7 +7,7 @@ use ironkeeper_client::process::{Running, Server, build_binary};
 use ironkeeper_client::{Client, ConnectOptions, mntr, poll, requests};
 use ironkeeper_proto::{CreateFlags, ErrorCode};
 
-use crate::{WITHIN, connect, files, line_with, log, metric, server, word};
+use crate::{WITHIN, connect, files, line_with, log, metric, not_run_here, refusal, server, word};
 
 fn write_pipelined(client: &mut Client, nodes: std::ops::Range<usize>, bytes: usize) {
     for n in nodes {
@@ -277,6 +277,65 @@ fn a_pinned_backend_is_used_and_named() {
             line.contains(expected) && line.contains("- INFO "),
             "{line}"
         );
+    }
+}
+
+/// Whether io_uring can write files in `dir`, asked of the kernel and not of the server.
+fn has_io_uring(dir: &Path) -> bool {
+    use ironkeeper_storage::io::{Access, Caching, Disk, OsDisk, QueueKind};
+    let disk = OsDisk::new();
+    let (path, caching) = (dir.join("probe"), Caching::DirectDurable);
+    let direct = disk.open(&path, Access::Create, caching).unwrap();
+    disk.queue(QueueKind::Uring, std::sync::Arc::new(|| ()))
+        .is_ok()
+        && direct.is_direct()
+}
+
+/// What the descriptors of a process are.
+fn descriptors(running: &Running) -> Vec<String> {
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap();
+    fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// With io_uring no thread wakes the engine and nothing else does: the completion of each write has to arrive on the
+/// ring's descriptor, or the next answer comes when the first session is looked after, a minute later.
+#[test]
+fn io_uring_serves_where_the_kernel_has_it() {
+    for home in ["task", "thread"] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path())
+            .with_config("ironkeeper.engineHome", home)
+            .with_config("ironkeeper.logBackend", "io_uring")
+            .with_config("tickTime", "60000");
+        if !has_io_uring(dir.path()) {
+            not_run_here("no io_uring, or no direct I/O in the temporary directory");
+            let (code, said) = refusal(&server);
+            assert!(code != Some(0) && said.contains("io_uring"), "{said}");
+            continue;
+        }
+        let running = server.start_and_wait(WITHIN).unwrap();
+        let line = line_with(&server, "log writes: ");
+        assert!(
+            line.contains("io_uring") && line.contains("as the option says"),
+            "{line}"
+        );
+        let mut client = connect(&running);
+        // Frames of one block, and of many.
+        for n in 0..40 {
+            let data = vec![7; if n % 2 == 0 { 100 } else { 50_000 }];
+            client.create(&format!("/n{n}"), &data).unwrap();
+        }
+        write_pipelined(&mut client, 100..400, 5_000);
+        let open = descriptors(&running);
+        assert!(open.iter().any(|fd| fd.contains("[io_uring]")), "{open:?}");
+        assert_eq!(metric(&running, "zk_log_backend_switches"), 0.0);
+        running.kill().unwrap();
+        let running = server.start_and_wait(WITHIN).unwrap();
+        let mut client = connect(&running);
+        assert_eq!(client.get("/n39", false).unwrap().0, [7; 50_000]);
+        assert!(client.exists("/n399", false).unwrap().is_some());
     }
 }
 
