@@ -33,6 +33,9 @@ pub const WRITES_SLOW: &str = "writes-slow";
 pub const WRITES_TEAR: &str = "writes-tear";
 /// Reads do not come back until the fault ends.
 pub const READS_HANG: &str = "reads-hang";
+/// Reads of more than a block from files that are not the log's do not come back until the fault ends:
+/// what a snapshot holds.
+pub const SNAPSHOT_READS_HANG: &str = "snapshot-reads-hang";
 /// Reads of more than a block take their time: `SLOW_READ` each. Headers are a block.
 pub const READS_SLOW: &str = "reads-slow";
 /// Reads of files of the log fail: "Input/output error".
@@ -137,6 +140,9 @@ impl FaultyFile {
 impl File for FaultyFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.switches.hang(READS_HANG);
+        if !self.is_log && buf.len() > ALIGNMENT {
+            self.switches.hang(SNAPSHOT_READS_HANG);
+        }
         if buf.len() > ALIGNMENT && self.switches.has(READS_SLOW) {
             std::thread::park_timeout(SLOW_READ);
         }

@@ -406,19 +406,13 @@ fn a_long_recovery_shows_progress() {
     assert_nodes(&mut connect(&running), 0..350);
 }
 
-/// As does the reading of a snapshot.
-#[test]
-fn a_long_load_of_a_snapshot_shows_progress() {
-    let dir = tempfile::tempdir().unwrap();
-    let (server, switches) = server(dir.path());
-    let server = server
-        .with_config("snapCount", 10)
-        .with_config("ironkeeper.snapshotThreads", 1);
+/// A server that was killed with a snapshot of `nodes` nodes, two or three to a block on disk.
+fn with_snapshot(server: &Server, nodes: usize) {
     let running = server.start_and_wait(WITHIN).unwrap();
     let mut client = connect(&running);
-    // Does not compress: a block on disk for every two nodes.
     let mut noise = Random::new(1);
-    for n in 0..40 {
+    for n in 0..nodes {
+        // Does not compress.
         let data: Vec<u8> = (0..500_000).map(|_| noise.below(256) as u8).collect();
         client.create(&format!("/n{n}"), &data).unwrap();
     }
@@ -431,6 +425,17 @@ fn a_long_load_of_a_snapshot_shows_progress() {
     })
     .unwrap();
     running.kill().unwrap();
+}
+
+/// As does the reading of a snapshot.
+#[test]
+fn a_long_load_of_a_snapshot_shows_progress() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, switches) = server(dir.path());
+    let server = server
+        .with_config("snapCount", 10)
+        .with_config("ironkeeper.snapshotThreads", 1);
+    with_snapshot(&server, 40);
     let before = log(&server).len();
     switches.begin(faults::READS_SLOW).unwrap();
     let mut running = server.start().unwrap();
@@ -438,6 +443,32 @@ fn a_long_load_of_a_snapshot_shows_progress() {
     switches.end(faults::READS_SLOW).unwrap();
     running.wait_serving(WITHIN).unwrap();
     assert_nodes(&mut connect(&running), 0..40);
+}
+
+/// `ironkeeper.snapshotThreads`: so many read a snapshot, the one that asks for it among them.
+/// Without the key there are four at most.
+#[test]
+fn a_snapshot_is_read_on_as_many_threads_as_the_key_says() {
+    const THREADS: usize = 6;
+    let dir = tempfile::tempdir().unwrap();
+    let (server, switches) = server(dir.path());
+    let server = server
+        .with_config("snapCount", 10)
+        .with_config("ironkeeper.snapshotThreads", THREADS);
+    with_snapshot(&server, 4 * THREADS);
+    switches.begin(faults::SNAPSHOT_READS_HANG).unwrap();
+    let mut running = server.start().unwrap();
+    let tasks = format!("/proc/{}/task", running.pid());
+    poll::until("the threads that read", WITHIN, || {
+        let tasks = std::fs::read_dir(&tasks).unwrap().flatten();
+        let names = tasks.flat_map(|task| std::fs::read_to_string(task.path().join("comm")));
+        let helpers = names.filter(|name| name.trim_end() == "snapshot-load");
+        (helpers.count() == THREADS - 1).then_some(())
+    })
+    .unwrap();
+    switches.end(faults::SNAPSHOT_READS_HANG).unwrap();
+    running.wait_serving(WITHIN).unwrap();
+    assert_nodes(&mut connect(&running), 0..4 * THREADS);
 }
 
 /// Sectors that cannot be read are damage: refused with file and place, and nothing is cut.
