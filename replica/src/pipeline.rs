@@ -396,7 +396,7 @@ impl Replica {
 
     /// Applies up to `max` committed txns and answers them. Events of a txn go out before its
     /// reply; the driver keeps readers out of `tree` until this returns, and every event is in its
-    /// outbox by then.
+    /// outbox by then. Nothing from a [`Replica::divergence`] on is answered.
     pub fn apply(
         &mut self,
         tree: &mut Tree,
@@ -405,7 +405,7 @@ impl Replica {
         max: usize,
     ) {
         for _ in 0..max {
-            if !self.has_committed() {
+            if !self.has_committed() || self.divergence.is_some() {
                 break;
             }
             if !self.has_aside() {
@@ -468,7 +468,9 @@ impl Replica {
             events.out.digest(zxid, tree.digest());
         }
         if matches!(applied.digest, DigestCheck::Differs { .. }) || applied.anomaly.is_some() {
-            self.divergence.get_or_insert(zxid);
+            // Neither this nor what follows is answered.
+            self.divergence = Some(zxid);
+            return;
         }
         if let Txn::CloseSession { .. } = txn {
             let owner = self.sessions.forget(header.session);

@@ -2,7 +2,8 @@
 
 mod world;
 
-use ironkeeper_proto::{ErrorCode, PathVersion, Request as Ask, Zxid};
+use ironkeeper_proto::txn::{SetDataTxn, Txn, TxnHeader};
+use ironkeeper_proto::{ErrorCode, PathVersion, Request as Ask, Xid, Zxid};
 use ironkeeper_replica::{DIGEST_INTERVAL, Now, ReaperOptions, Replica, ReplicaOptions};
 use ironkeeper_tree::prep::PrepOptions;
 use ironkeeper_tree::watch::{WatchModes, WatcherId};
@@ -334,4 +335,51 @@ fn what_is_written_is_told() {
         .collect();
     assert_eq!(told, [("/a", 1), ("/a/e", 1), ("/a", 1), ("/a/e", 0)]);
     assert_eq!(world.replica.take_changes(), 2 + 2 + 1 + 2);
+}
+
+/// Memory that is not what validation saw: found at the next transaction, and from there on nothing
+/// is answered.
+#[test]
+fn a_divergence_is_found_and_nothing_is_answered_from_it() {
+    let data = SetDataTxn {
+        path: "/a",
+        data: Some(b"another"),
+        version: 1,
+    };
+    // Seen in the digest, and in a node that is not there.
+    for behind_its_back in [Txn::SetData(data), Txn::Delete { path: "/a" }] {
+        let mut world = World::new();
+        let session = world.session(1, 1000);
+        world.ask(1, session, 1, &create("/a", &open_acl(), 0));
+        world.settle();
+        let sound = world.replica.last_applied();
+        world.take();
+        world.ask(1, session, 2, &set_data("/a"));
+        world.ask(1, session, 3, &create("/later", &open_acl(), 0));
+        let header = TxnHeader {
+            session,
+            cxid: Xid(0),
+            zxid: sound,
+            time_ms: 0,
+            kind: behind_its_back.kind(),
+        };
+        world.tree.apply(&header, &behind_its_back, None, &mut ());
+        let last = world.replica.last_proposed();
+        world.replica.handle_durable(last);
+        world.replica.handle_committed(last);
+        let World {
+            replica,
+            tree,
+            watches,
+            ends,
+            ..
+        } = &mut world;
+        for _ in 0..2 {
+            replica.apply(tree, watches, ends, usize::MAX);
+            assert_eq!(replica.divergence(), Some(Zxid(sound.0 + 1)));
+            assert_eq!(replica.last_applied(), Zxid(sound.0 + 1), "and no further");
+        }
+        assert!(tree.get("/later").is_none());
+        assert_eq!(world.take(), [], "nobody is told what came of it");
+    }
 }
