@@ -477,8 +477,14 @@ impl Engine {
         match (self.server.phase(), self.log.log.space_low()) {
             (Phase::Serving, Some(low)) => {
                 let reason = low.reason;
+                // The reason ends with the remedy: to make room, or to raise a limit.
+                let what = if low.disk_full {
+                    "room"
+                } else {
+                    "next segment"
+                };
                 error!(
-                    "no room for the log ({reason}): refusing writes until there is, reads go on"
+                    "no {what} for the log ({reason}): refusing writes until there is, reads go on"
                 );
                 self.server.enter(Phase::NoSpace);
             }

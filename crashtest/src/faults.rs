@@ -13,10 +13,14 @@ use ironkeeper_storage::io::{
     ALIGNMENT, Access, Caching, Disk, Entry, File, LockError, LockGuard, OsDisk,
 };
 
+/// Nothing can be changed: "Read-only file system".
+pub const READ_ONLY: &str = "read-only";
 /// No file grows and none is made: "No space left on device".
 pub const FULL: &str = "full";
 /// Writes to files of the log fail: "Input/output error".
 pub const WRITES_FAIL: &str = "writes-fail";
+/// Writes of META fail: "Input/output error".
+pub const META_FAILS: &str = "meta-fails";
 /// Syncs of files of the log fail: "Input/output error".
 pub const SYNCS_FAIL: &str = "syncs-fail";
 /// Writes to files of the log do not come back until the fault ends.
@@ -86,6 +90,13 @@ impl Switches {
         self.directory.join(fault).exists()
     }
 
+    fn check_writable(&self) -> io::Result<()> {
+        if self.has(READ_ONLY) {
+            return Err(read_only());
+        }
+        Ok(())
+    }
+
     fn hang(&self, fault: &str) {
         while self.has(fault) {
             std::thread::park_timeout(HANG_STEP);
@@ -116,6 +127,7 @@ struct FaultyFile {
     inner: Arc<dyn File>,
     switches: Switches,
     is_log: bool,
+    is_meta: bool,
 }
 
 /// EIO, as a device with a bad sector reports it. The number is the same on every Unix.
@@ -126,6 +138,11 @@ fn input_output_error() -> io::Error {
 /// ENOSPC; the number is the same on every Unix.
 fn no_space() -> io::Error {
     io::Error::from_raw_os_error(28)
+}
+
+/// EROFS; the number is the same on every Unix.
+fn read_only() -> io::Error {
+    io::Error::from_raw_os_error(30)
 }
 
 impl FaultyFile {
@@ -153,6 +170,10 @@ impl File for FaultyFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.switches.check_writable()?;
+        if self.is_meta && self.switches.has(META_FAILS) {
+            return Err(input_output_error());
+        }
         if self.switches.has(FULL) && offset + bytes.len() as u64 > self.inner.len()? {
             return Err(no_space());
         }
@@ -206,6 +227,9 @@ impl File for FaultyFile {
 
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, access: Access, caching: Caching) -> io::Result<Arc<dyn File>> {
+        if access != Access::Read {
+            self.switches.check_writable()?;
+        }
         if access == Access::Create && self.switches.has(FULL) {
             return Err(no_space());
         }
@@ -214,6 +238,7 @@ impl Disk for FaultyDisk {
             inner: self.inner.open(path, access, caching)?,
             switches: self.switches.clone(),
             is_log: path.extension().is_some_and(|extension| extension == "wal"),
+            is_meta: path.file_stem().is_some_and(|stem| stem == "META"),
         }))
     }
 
@@ -222,14 +247,19 @@ impl Disk for FaultyDisk {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        if !dir.is_dir() {
+            self.switches.check_writable()?;
+        }
         self.inner.create_dir_all(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.switches.check_writable()?;
         self.inner.rename(from, to)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.switches.check_writable()?;
         self.inner.remove_file(path)
     }
 
@@ -238,6 +268,7 @@ impl Disk for FaultyDisk {
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockError> {
+        self.switches.check_writable().map_err(LockError::Io)?;
         self.inner.lock(path)
     }
 
