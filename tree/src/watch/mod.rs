@@ -11,6 +11,8 @@
 //! Invariants: a record has at least one mode; a path is stored iff a record names it; `indexed` paths have every
 //! record in `pairs`, others none.
 
+#[cfg(test)]
+mod cost_tests;
 mod effects;
 mod index;
 mod paths;

@@ -22,6 +22,9 @@ pub(super) struct Slab<T> {
     chunks: Vec<Box<[T]>>,
     free: u32,
     len: usize,
+    /// Records asked for so far, which is what operations cost.
+    #[cfg(test)]
+    seen: std::cell::Cell<u64>,
 }
 
 impl<T: Slot> Slab<T> {
@@ -30,6 +33,8 @@ impl<T: Slot> Slab<T> {
             chunks: Vec::new(),
             free: NIL,
             len: 0,
+            #[cfg(test)]
+            seen: Default::default(),
         }
     }
 
@@ -72,11 +77,20 @@ impl<T: Slot> Slab<T> {
     }
 
     pub(super) fn at(&self, id: u32) -> &T {
+        #[cfg(test)]
+        self.seen.update(|seen| seen + 1);
         &self.chunks[id as usize / CHUNK][id as usize % CHUNK]
     }
 
     pub(super) fn at_mut(&mut self, id: u32) -> &mut T {
+        #[cfg(test)]
+        self.seen.update(|seen| seen + 1);
         &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK]
+    }
+
+    #[cfg(test)]
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.get()
     }
 
     /// Bytes held, free records included.
