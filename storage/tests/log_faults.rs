@@ -244,6 +244,9 @@ fn a_log_without_a_next_segment_waits() {
     assert!(acked < zxid && log.in_flight() > 0);
     let error = log.wait().unwrap_err();
     assert!(error.is_no_space() && !error.is_poisoned(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("0000000000000002.wal"), "{text}");
+    assert!(text.ends_with("make room on /data/native-1/wal"), "{text}");
     assert_eq!(log.space_low().map(|low| low.disk_full), Some(true));
     disk.set_capacity(None);
     disk.advance(Duration::from_secs(2));

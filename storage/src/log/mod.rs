@@ -87,9 +87,9 @@ pub struct Durable {
 /// Why no spare segment could be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpaceLow {
-    /// The system's words.
+    /// What failed, what to do about it, and the system's words.
     pub reason: String,
-    /// Whether the disk is full (else: it failed).
+    /// Whether the disk is full (else: no file could be made, for want of descriptors or permissions).
     pub disk_full: bool,
     /// Bytes that the active segment still takes.
     pub bytes_left: u64,

@@ -280,12 +280,10 @@ impl Log {
                     } else {
                         std::io::ErrorKind::Other
                     };
-                    return Err(StorageError::Io {
-                        what: "go on to a new segment in",
-                        path: self.options.log_dir.clone(),
-                        offset: None,
-                        source: std::io::Error::new(kind, reason),
-                    });
+                    let name = format!("{:016x}.wal", self.active.number + 1);
+                    let path = self.active.path.with_file_name(name);
+                    let source = std::io::Error::new(kind, reason);
+                    return Err(StorageError::io("go on to the segment", &path, source));
                 }
             } else if self.in_flight.is_empty() && self.released.is_empty() {
                 return Ok(None);
