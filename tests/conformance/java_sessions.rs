@@ -1,7 +1,7 @@
 //! What Apache's Java client makes of a connection that ends, a session that moves or expires, and
 //! a server that is killed: one program in `drivers/` for each idea, run against all servers.
 
-use crate::common::{Kind, Settings};
+use crate::common::Settings;
 use crate::compare::compare_lines;
 use crate::drivers::{java, run};
 use crate::servers::{Variant, has_reference, shared_servers};
@@ -25,17 +25,7 @@ fn compare_program(test: &str, program: &str) {
     if has_reference(test) {
         compare_lines(&shared_servers(&SESSIONS), test, &[], |server| {
             let address = format!("127.0.0.1:{}", server.address().port());
-            let lines = run(java(program, &address), server);
-            // What fails everywhere is no agreement.
-            let failed = |line: &&String| {
-                line.contains("section failed") || line.contains("until the deadline")
-            };
-            let failure = lines.iter().find(failed);
-            assert!(
-                failure.is_none() || server.kind() != Kind::Apache,
-                "{program} does not do what it is for: {failure:?}"
-            );
-            lines
+            run(java(program, &address), server)
         });
     }
 }
