@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Peers, Server, Settings, missing_peer};
+use crate::common::{Kind, Peers, Server, Settings, missing_peer};
 use crate::compare::{Deviation, compare_lines};
+use crate::mask_tests::every_byte_of_a_driver_matters;
 use crate::normalise::{Masks, printed};
 use crate::servers::{Servers, has_reference};
 
@@ -84,7 +85,8 @@ pub(crate) fn java(program: &str, address: &str) -> Command {
         (class_path, classes)
     });
     let mut command = Command::new("java");
-    command.args([
+    // zkCli's dates name the zone.
+    command.env("TZ", "UTC").args([
         "-Xmx256m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
@@ -105,12 +107,26 @@ fn java_sources() -> impl Iterator<Item = PathBuf> {
 fn compare_drivers(name: &str, deviations: &[Deviation], driver: impl Fn(&str) -> Command + Sync) {
     compare_lines(&Servers::start(SETTINGS), name, deviations, |server| {
         let address = format!("127.0.0.1:{}", server.address().port());
-        run(driver(&address), server)
+        let lines = run_unmasked(driver(&address), server);
+        if server.kind() == Kind::Apache {
+            every_byte_of_a_driver_matters(&lines);
+        }
+        masked_lines(&lines)
     });
 }
 
 /// Runs a driver to its end, does what it asks for, and returns its masked lines.
-pub(crate) fn run(mut command: Command, server: &mut Server) -> Vec<String> {
+pub(crate) fn run(command: Command, server: &mut Server) -> Vec<String> {
+    masked_lines(&run_unmasked(command, server))
+}
+
+fn masked_lines(lines: &[String]) -> Vec<String> {
+    let mut masks = Masks::new();
+    lines.iter().map(|line| masked(line, &mut masks)).collect()
+}
+
+/// Runs a driver to its end, and returns its lines as they came.
+fn run_unmasked(mut command: Command, server: &mut Server) -> Vec<String> {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -130,24 +146,16 @@ pub(crate) fn run(mut command: Command, server: &mut Server) -> Vec<String> {
     let complaints =
         std::thread::spawn(move || errors.lines().map_while(Result::ok).collect::<Vec<_>>());
     let deadline = Instant::now() + DEADLINE;
-    let mut masks = Masks::new();
     let mut seen = Vec::new();
     while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        match serde_json::from_str::<Value>(&line) {
-            Ok(value) if value["ask"] == "restart" => {
-                if let Err(error) = server.kill_and_restart() {
-                    seen.push(error);
-                }
-                let _ = orders.write_all(b"done\n");
+        let asked = serde_json::from_str::<Value>(&line).unwrap_or_default();
+        if asked["ask"] == "restart" {
+            if let Err(error) = server.kill_and_restart() {
+                seen.push(error);
             }
-            Ok(mut value) => {
-                if value["step"] == "section" {
-                    masks.rebase();
-                }
-                mask(&mut value, &mut masks);
-                seen.push(format!("{} {}", value["step"], value["value"]));
-            }
-            Err(_) => seen.push(line),
+            let _ = orders.write_all(b"done\n");
+        } else {
+            seen.push(line);
         }
     }
     if Instant::now() > deadline {
@@ -161,6 +169,24 @@ pub(crate) fn run(mut command: Command, server: &mut Server) -> Vec<String> {
         seen.extend(complaints.join().unwrap_or_default());
     }
     seen
+}
+
+/// A line of a driver as it is compared.
+pub(crate) fn masked(line: &str, masks: &mut Masks) -> String {
+    let Ok(Value::Object(mut step)) = serde_json::from_str(line) else {
+        return line.to_owned();
+    };
+    let (Some(name), Some(mut value)) = (step.remove("step"), step.remove("value")) else {
+        return line.to_owned();
+    };
+    if !step.is_empty() {
+        return line.to_owned();
+    }
+    if name == "section" {
+        masks.rebase();
+    }
+    mask(&mut value, masks);
+    format!("{name} {value}")
 }
 
 /// Masks the named fields wherever they are.
@@ -214,7 +240,56 @@ fn mask_line(line: &str, masks: &mut Masks) -> Option<String> {
     match key {
         "cZxid" | "mZxid" | "pZxid" => hex().map(|zxid| format!("{key} = {}", masks.zxid(zxid))),
         "ephemeralOwner" => hex().map(|id| format!("{key} = {}", masks.session(id))),
-        "ctime" | "mtime" if !value.ends_with(" 1970") => Some(format!("{key} = a date")),
+        "ctime" | "mtime" if masks.is_near(date_ms(value)?) => Some(format!("{key} = near")),
         _ => None,
+    }
+}
+
+/// The time that Java prints as `Sat Jan 03 01:02:03 UTC 1970`. Exactly so: anything else is not masked.
+fn date_ms(text: &str) -> Option<i64> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    const DAYS: &str = "ThuFriSatSunMonTueWed";
+    let (date, year) = text.split_once(" UTC ")?;
+    let [weekday, month, day, time] = date.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    let [hour, minute, second] = time.split(':').collect::<Vec<_>>().try_into().ok()?;
+    let number = |text: &str| text.parse::<i32>().ok().map(i64::from);
+    let month = i64::try_from(MONTHS.find(month).filter(|at| at % 3 == 0)?).ok()? / 3 + 1;
+    let (year, day) = (number(year)?, number(day)?);
+    // Years that begin in March: the leap day is the last of one.
+    let (from_march, year_of_march) = ((month + 9) % 12, year - i64::from(month < 3));
+    let leap_days = year_of_march / 4 - year_of_march / 100 + year_of_march / 400;
+    let days = 365 * year_of_march + leap_days + (153 * from_march + 2) / 5 + day - 719_469;
+    let at = usize::try_from(days.rem_euclid(7)).ok()? * 3;
+    let seconds = (number(hour)? * 60 + number(minute)?) * 60 + number(second)?;
+    (DAYS.get(at..at + 3)? == weekday).then_some((days * 86_400 + seconds) * 1000)
+}
+
+#[test]
+fn dates_of_javas() {
+    let check = |text: &str, seconds: Option<i64>| {
+        assert_eq!(date_ms(text), seconds.map(|s| s * 1000), "{text}");
+    };
+    check("Thu Jan 01 00:00:00 UTC 1970", Some(0));
+    check("Tue Feb 29 12:34:56 UTC 2000", Some(951_827_696));
+    check("Sun Nov 22 01:02:03 UTC 2026", Some(1_795_309_323));
+    check("Mon Nov 22 01:02:03 UTC 2026", None);
+    check("Sun Nov 22 01:02:03 CET 2026", None);
+    check("Sun ovD 22 01:02:03 UTC 2026", None);
+    check("1795309323000", None);
+}
+
+#[test]
+fn only_dates_near_now_are_masked() {
+    let now_ms = date_ms("Sun Nov 22 01:02:03 UTC 2026").expect("a date");
+    let mut masks = Masks::at(now_ms);
+    let near = mask_line("mtime = Sun Nov 22 00:30:00 UTC 2026", &mut masks);
+    assert_eq!(near.as_deref(), Some("mtime = near"));
+    for far in [
+        "mtime = Sun Nov 22 03:30:00 UTC 2026",
+        "mtime = Sat Nov 22 01:02:03 UTC 2025",
+        "mtime = Thu Jan 01 00:00:00 UTC 1970",
+        "mtime = now",
+    ] {
+        assert_eq!(mask_line(far, &mut masks), None, "{far}");
     }
 }

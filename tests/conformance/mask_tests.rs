@@ -1,6 +1,9 @@
 //! The comparison can fail: every byte of a transcript that is not masked matters.
 
-use crate::normalise::normalise;
+use std::ops::Range;
+
+use crate::drivers::masked;
+use crate::normalise::{Masks, normalise};
 use crate::ops::{self, OPEN, PERSISTENT, code};
 use crate::script::{Hello, Script};
 use crate::servers::{BASE, has_reference, lock, shared_servers};
@@ -106,4 +109,89 @@ fn a_missing_frame_or_another_end_matters() {
         }
         assert_ne!(normalise(&mutated).lines, original, "event {at}");
     }
+}
+
+/// Where a line of a driver shows a zxid, a session or a time.
+fn maskable(line: &str) -> Vec<Range<usize>> {
+    const JSON: [&str; 8] = [
+        "czxid",
+        "mzxid",
+        "pzxid",
+        "zxid",
+        "ctime",
+        "mtime",
+        "ephemeralOwner",
+        "newSession",
+    ];
+    const ZK_CLI: [&str; 7] = [
+        "cZxid = 0x",
+        "mZxid = 0x",
+        "pZxid = 0x",
+        "ephemeralOwner = 0x",
+        "ctime = ",
+        "mtime = ",
+        " zxid: ",
+    ];
+    let mut ranges = Vec::new();
+    for key in JSON.map(|key| format!("\"{key}\":")) {
+        for (at, _) in line.match_indices(&key) {
+            let rest = &line[at + key.len()..];
+            let value = rest.trim_start();
+            let from = line.len() - value.len();
+            let digits = value.find([',', '}']).unwrap_or(value.len());
+            ranges.push(from..from + digits);
+        }
+    }
+    for key in ZK_CLI {
+        for (at, _) in line.match_indices(key) {
+            let from = at + key.len();
+            let length = line[from..].find('"').unwrap_or(line.len() - from);
+            ranges.push(from..from + length);
+        }
+    }
+    ranges
+}
+
+/// The same of what a driver printed: where a change of one byte changes nothing that is compared, there is a zxid, a
+/// session or a time.
+pub(crate) fn every_byte_of_a_driver_matters(lines: &[String]) {
+    let mut masks = Masks::new();
+    let (mut compared, mut passed) = (0, 0);
+    for (number, line) in lines.iter().enumerate() {
+        let before = masks.clone();
+        let original = masked(line, &mut masks);
+        let maskable = maskable(line);
+        for at in 0..line.len() {
+            // These leave text what it is: text.
+            for flip in [0x01, 0x02, 0x20]
+                .into_iter()
+                .filter(|_| line.as_bytes()[at].is_ascii())
+            {
+                let mut bytes = line.clone().into_bytes();
+                bytes[at] ^= flip;
+                let changed = String::from_utf8(bytes).expect("still ASCII");
+                let mut masks_then = before.clone();
+                if masked(&changed, &mut masks_then) != original {
+                    compared += 1;
+                    continue;
+                }
+                // The masks may have learned otherwise, which shows further on.
+                let mut masks_now = masks.clone();
+                let is_seen = lines[number + 1..]
+                    .iter()
+                    .any(|line| masked(line, &mut masks_then) != masked(line, &mut masks_now));
+                if is_seen {
+                    compared += 1;
+                    continue;
+                }
+                assert!(
+                    maskable.iter().any(|range| range.contains(&at)),
+                    "byte {at} of a driver's line is compared by nobody: {line}"
+                );
+                passed += 1;
+            }
+        }
+    }
+    println!("{compared} changes of a driver's lines are seen, {passed} are masked");
+    assert!(compared > 1000 && passed > 0, "{compared} {passed}");
 }

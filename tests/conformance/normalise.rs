@@ -65,6 +65,7 @@ struct Expected {
 }
 
 /// The memory that masking needs: the same for frames and for what the drivers print.
+#[derive(Clone)]
 pub(crate) struct Masks {
     /// The first zxid of each part of the transcript.
     bases: Vec<i64>,
@@ -79,12 +80,17 @@ impl Masks {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        Masks::at(i64::try_from(now.as_millis()).unwrap_or(0))
+    }
+
+    /// The same at another time.
+    pub(crate) fn at(now_ms: i64) -> Masks {
         Masks {
             bases: Vec::new(),
             sessions: Vec::new(),
             passwords: HashMap::new(),
             times: HashMap::new(),
-            now_ms: i64::try_from(now.as_millis()).unwrap_or(0),
+            now_ms,
         }
     }
 
@@ -144,9 +150,14 @@ impl Masks {
         }
     }
 
+    /// Whether a time is near enough to now to be masked.
+    pub(crate) fn is_near(&self, time_ms: i64) -> bool {
+        time_ms.abs_diff(self.now_ms) <= NEAR_MS
+    }
+
     /// The time of the transaction `zxid`.
     pub(crate) fn time(&mut self, zxid: i64, time_ms: i64) -> String {
-        if zxid == 0 || time_ms.abs_diff(self.now_ms) > NEAR_MS {
+        if zxid == 0 || !self.is_near(time_ms) {
             return format!("{time_ms}ms");
         }
         let known = *self.times.entry(zxid).or_insert(time_ms);
