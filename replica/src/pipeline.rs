@@ -358,11 +358,12 @@ impl Replica {
     pub fn reap(&mut self, now: Now, tree: &Tree, max: usize, log: &mut impl RecordSink) -> usize {
         let mut reaped = 0;
         while reaped < max
-            && let Some(path) = self.reaper.next(now, tree)
+            && let Some(ended) = self.reaper.next(now, tree)
         {
             let context = self.context(now, SessionId(0), Xid(0));
             let prep = &mut self.prep;
-            let reap = |record: &mut Vec<u8>| prep.reap(tree, &context, &path, record);
+            let (path, written) = (&ended.path, ended.written);
+            let reap = |record: &mut Vec<u8>| prep.reap(tree, &context, path, written, record);
             let (place, is_valid) = self.batches.append(reap);
             if is_valid {
                 self.log_record(context.zxid, place, Waiter::Nobody, log);

@@ -3,11 +3,13 @@
 //!
 //! At a fixed rate the reaper looks at all of them and remembers which have had their day; it then
 //! names one after another, with a pause between two, so that a great many leave without a burst.
-//! Whether a node may really go is validated when its end is proposed: it may have children by then.
+//! Whether a node may really go is validated when its end is proposed: it may have children by then,
+//! have been written, or be another of the same name.
 //! Looking is done in bounded portions, one a step.
 
 use std::collections::VecDeque;
 
+use ironkeeper_proto::Zxid;
 use ironkeeper_tree::{NodeId, NodeKind, NodeRef, TTL_MS_MAX, Tree, ttl_owner};
 
 use crate::seams::Now;
@@ -60,6 +62,14 @@ const SCAN_START: Scan = Scan {
     next: None,
 };
 
+/// A node that has had its day.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) path: String,
+    /// Its mzxid: one that is made or written later has not.
+    pub(crate) written: Zxid,
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Reaper {
@@ -69,7 +79,7 @@ pub(crate) struct Reaper {
     /// When the next look begins.
     look_ms: u64,
     scan: Option<Scan>,
-    found: VecDeque<String>,
+    found: VecDeque<Ended>,
     /// When the next one of `found` may end.
     end_ms: u64,
 }
@@ -98,8 +108,8 @@ impl Reaper {
         })
     }
 
-    /// The path of a node that is to end now. `None`: not now, see [`Reaper::poll_deadline`].
-    pub(crate) fn next(&mut self, now: Now, tree: &Tree) -> Option<String> {
+    /// A node that is to end now. `None`: not now, see [`Reaper::poll_deadline`].
+    pub(crate) fn next(&mut self, now: Now, tree: &Tree) -> Option<Ended> {
         let pause_ms = self.pause_ms?;
         if self.scan.is_none() && self.found.is_empty() && now.mono_ms >= self.look_ms {
             // One that took longer than the interval is followed by the next at once.
@@ -112,9 +122,9 @@ impl Reaper {
         if self.scan.is_some() || now.mono_ms < self.end_ms {
             return None;
         }
-        let path = self.found.pop_front()?;
+        let ended = self.found.pop_front()?;
         self.end_ms = now.mono_ms + pause_ms;
-        Some(path)
+        Some(ended)
     }
 
     /// Looks at a portion; returns where to go on.
@@ -127,7 +137,10 @@ impl Reaper {
         let mut nodes = nodes.take(SCAN_NODES_MAX + 1);
         for node in nodes.by_ref().take(SCAN_NODES_MAX) {
             if self.has_ended(node, now) {
-                self.found.push_back(node.path());
+                self.found.push_back(Ended {
+                    path: node.path(),
+                    written: node.stored_stat().mzxid,
+                });
                 if self.found.len() >= FOUND_MAX {
                     return None;
                 }
@@ -169,7 +182,7 @@ impl Reaper {
 mod tests {
     use ironkeeper_proto::apache::Snapshot;
     use ironkeeper_proto::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn, SetDataTxn};
-    use ironkeeper_proto::{AclList, SessionId, Txn, TxnHeader, Xid, Zxid};
+    use ironkeeper_proto::{AclList, SessionId, Txn, TxnHeader, Xid};
     use ironkeeper_tree::ImportOptions;
 
     use super::*;
@@ -256,8 +269,8 @@ mod tests {
         let mut now_ms = now_ms;
         for _ in 0..1000 {
             match reaper.next(at(now_ms), tree) {
-                Some(path) => {
-                    all.push(path);
+                Some(ended) => {
+                    all.push(ended.path);
                     now_ms += reaper.pause_ms.unwrap();
                 }
                 None if reaper.scan.is_none() => break,
@@ -279,7 +292,7 @@ mod tests {
         delete(&mut tree, "/used/x");
         let mut plain = reaper(ReaperOptions::default());
         assert_eq!(plain.poll_deadline(), Some(MINUTE));
-        assert_eq!(plain.next(at(MINUTE - 1), &tree), None);
+        assert!(plain.next(at(MINUTE - 1), &tree).is_none());
         assert_eq!(found(&mut plain, &tree, MINUTE), ["/used"]);
         assert_eq!(plain.poll_deadline(), Some(2 * MINUTE));
         let mut strict = reaper(ReaperOptions {
@@ -315,7 +328,7 @@ mod tests {
             mono_ms: MINUTE,
             wall_ms: i64::MIN,
         };
-        assert_eq!(reaper(ttls_on()).next(past, &tree), None);
+        assert!(reaper(ttls_on()).next(past, &tree).is_none());
     }
 
     /// `zookeeper.emulate353TTLNodes`, on what a server of release 3.5.3 left.
@@ -375,11 +388,11 @@ mod tests {
             while slow.next(at(now_ms), &tree).is_none() {
                 assert_eq!(slow.poll_deadline(), Some(0), "still looking");
             }
-            assert_eq!(slow.next(at(now_ms + 9_999), &tree), None);
+            assert!(slow.next(at(now_ms + 9_999), &tree).is_none());
             assert_eq!(slow.poll_deadline(), Some(now_ms + 10_000));
         }
         assert_eq!(with_rate(0).poll_deadline(), None);
-        assert_eq!(with_rate(0).next(at(10 * MINUTE), &tree), None);
+        assert!(with_rate(0).next(at(10 * MINUTE), &tree).is_none());
         for fast in [-1, 60_001, i32::MAX] {
             let mut fast = with_rate(fast);
             assert_eq!(fast.pause_ms, Some(0));
@@ -394,7 +407,7 @@ mod tests {
         let mut reaper = reaper(ttls_on());
         let next = |reaper: &mut Reaper, now_ms| {
             let found = (0..3).find_map(|_| reaper.next(at(now_ms), &tree));
-            (found, reaper.poll_deadline())
+            (found.map(|ended| ended.path), reaper.poll_deadline())
         };
         // 2.5 intervals late: one more look at once, and then in time.
         let late = MINUTE * 7 / 2;
@@ -414,17 +427,17 @@ mod tests {
             per_minute_max: -1,
             ..ttls_on()
         });
-        assert_eq!(reaper.next(at(MINUTE), &tree), None, "no containers");
-        assert_eq!(reaper.next(at(MINUTE), &tree), None, "one portion");
+        assert!(reaper.next(at(MINUTE), &tree).is_none(), "no containers");
+        assert!(reaper.next(at(MINUTE), &tree).is_none(), "one portion");
         assert_eq!(reaper.found.len(), SCAN_NODES_MAX);
         let next = reaper.scan.and_then(|scan| scan.next).unwrap();
         let path = tree.node(next).path();
         delete(&mut tree, &path);
-        assert_eq!(reaper.next(at(MINUTE), &tree), None);
+        assert!(reaper.next(at(MINUTE), &tree).is_none());
         assert!(reaper.found.is_empty());
         let mut all = Vec::new();
         for _ in 0..count + 10 {
-            all.extend(reaper.next(at(MINUTE), &tree));
+            all.extend(reaper.next(at(MINUTE), &tree).map(|ended| ended.path));
         }
         all.sort();
         all.dedup();

@@ -2,7 +2,7 @@
 
 mod world;
 
-use ironkeeper_proto::{CreateRequest, ErrorCode, PathVersion, Request as Ask, Zxid};
+use ironkeeper_proto::{CreateRequest, ErrorCode, PathVersion, Request as Ask, SessionId, Zxid};
 use ironkeeper_tree::watch::{WatchModes, WatcherId};
 use world::*;
 
@@ -16,11 +16,8 @@ fn delete(path: &str) -> Ask<'_> {
 }
 
 impl World {
-    /// A container that had a child and has none.
-    fn used_container(&mut self, path: &str) -> ironkeeper_proto::SessionId {
-        let session = self.session(1, 1_000_000);
+    fn ask_for_container(&mut self, session: SessionId, xid: i32, path: &str) {
         let acl = open_acl();
-        let child = format!("{path}/x");
         let container = Ask::CreateContainer(CreateRequest {
             path: Some(path.into()),
             data: None,
@@ -28,13 +25,16 @@ impl World {
             flags: 4,
             ttl_ms: -1,
         });
-        for (xid, ask) in [
-            (1, &container),
-            (2, &create(&child, &acl, 0)),
-            (3, &delete(&child)),
-        ] {
-            self.ask(1, session, xid, ask);
-        }
+        self.ask(1, session, xid, &container);
+    }
+
+    /// A container that had a child and has none.
+    fn used_container(&mut self, path: &str) -> SessionId {
+        let session = self.session(1, 1_000_000);
+        let child = format!("{path}/x");
+        self.ask_for_container(session, 1, path);
+        self.ask(1, session, 2, &create(&child, &open_acl(), 0));
+        self.ask(1, session, 3, &delete(&child));
         self.settle();
         self.take();
         session
@@ -117,4 +117,33 @@ fn a_container_ends_once() {
     let zxid = other.replica.last_proposed();
     other.settle();
     assert_eq!(other.take(), [reply(1, 4, zxid.0, ErrorCode::NoNode)]);
+}
+
+/// Between a look and the end of what it found, another may have taken its place: it has not had
+/// its day, however empty it is.
+#[test]
+fn a_container_that_took_the_place_of_another_stays() {
+    // On its way while the look finds the one before it.
+    let mut world = World::new();
+    let session = world.used_container("/c");
+    world.now_ms = MINUTE_MS;
+    world.ask(1, session, 4, &delete("/c"));
+    world.ask_for_container(session, 5, "/c");
+    assert_eq!(world.reap(), 0);
+    world.settle();
+    assert!(world.tree.get("/c").is_some());
+    // There when the turn of the one before it comes.
+    let mut world = World::new();
+    let sessions = ["/a", "/b"].map(|path| (path, world.used_container(path)));
+    world.now_ms = MINUTE_MS;
+    assert_eq!(world.reap(), 1, "one end, then a pause");
+    world.settle();
+    let is_left = |(path, _): &&(&str, SessionId)| world.tree.get(path).is_some();
+    let &(path, session) = sessions.iter().find(is_left).expect("one is left");
+    world.ask(1, session, 4, &delete(path));
+    world.ask_for_container(session, 5, path);
+    world.settle();
+    world.now_ms += 1000;
+    assert_eq!(world.reap(), 0);
+    assert!(world.tree.get(path).is_some());
 }

@@ -387,7 +387,7 @@ fn reaping_is_validated_again() {
     s.create(&c, "/plain", 0).unwrap();
     s.create(&c, "/e", 1).unwrap();
     s.prepare(&c, OpCode::Create, &encode(&create("/c/k", 0)));
-    let reap = |s: &mut Server, path: &str| {
+    let reap = |s: &mut Server, path: &str, written: Zxid| {
         let zxid = s.next_zxid();
         let context = RequestContext {
             session: SessionId::NONE,
@@ -399,7 +399,7 @@ fn reaping_is_validated_again() {
             session_error: None,
         };
         let mut record = vec![1];
-        let done = s.prep.reap(&s.tree, &context, path, &mut record);
+        let done = s.prep.reap(&s.tree, &context, path, written, &mut record);
         if done {
             s.records.push_back(record.split_off(1));
         } else {
@@ -409,10 +409,16 @@ fn reaping_is_validated_again() {
         done
     };
     for path in ["/c", "/plain", "/e", "/absent", "/", "/zookeeper/quota"] {
-        assert!(!reap(&mut s, path), "{path}");
+        let written = s
+            .tree
+            .get(path)
+            .map_or(Zxid::ZERO, |n| n.stored_stat().mzxid);
+        assert!(!reap(&mut s, path, written), "{path}");
     }
+    let written = s.tree.get("/c").unwrap().stored_stat().mzxid;
     s.prepare(&c, OpCode::Delete, &encode(&delete("/c/k", -1)));
-    assert!(reap(&mut s, "/c"));
+    assert!(!reap(&mut s, "/c", written.next()), "not the one found");
+    assert!(reap(&mut s, "/c", written));
     s.apply_all();
     assert!(s.tree.get("/c").is_none());
     assert!(s.tree.get("/plain").is_some());

@@ -111,8 +111,15 @@ fn request_of<'a>(txn: &Txn<'a>) -> Option<Request<'a>> {
     })
 }
 
-/// Makes the record again. `None`: this kind of txn does not come from a client's request.
-fn remake(prep: &mut Prep, tree: &Tree, header: &TxnHeader, txn: &Txn<'_>) -> Option<Vec<u8>> {
+/// Makes the record again, where `ahead` has what `tree` has not applied yet. `None`: this kind of txn does not come
+/// from a client's request.
+fn remake(
+    prep: &mut Prep,
+    tree: &Tree,
+    ahead: &Tree,
+    header: &TxnHeader,
+    txn: &Txn<'_>,
+) -> Option<Vec<u8>> {
     let context = RequestContext {
         session: header.session,
         cxid: header.cxid,
@@ -134,7 +141,11 @@ fn remake(prep: &mut Prep, tree: &Tree, header: &TxnHeader, txn: &Txn<'_>) -> Op
             prep.refuse(&context, ErrorCode::from_i32(*code)?, &mut record);
         }
         Txn::DeleteContainer { path } => {
-            assert!(prep.reap(tree, &context, path, &mut record), "{path}");
+            let written = ahead.get(path)?.stored_stat().mzxid;
+            assert!(
+                prep.reap(tree, &context, path, written, &mut record),
+                "{path}"
+            );
         }
         Txn::Multi(multi) => {
             let mut body = MultiRequestBuf::new();
@@ -190,11 +201,11 @@ fn check(directory: &Path, batch: usize) -> usize {
         },
         ..PrepOptions::default()
     });
-    let mut tree = Tree::new();
+    let (mut tree, mut ahead) = (Tree::new(), Tree::new());
     let mut waiting = Vec::new();
     let mut made = 0;
     for (record, (header, txn, digest)) in records.iter().zip(&decoded) {
-        let ours = remake(&mut prep, &tree, header, txn)
+        let ours = remake(&mut prep, &tree, &ahead, header, txn)
             .unwrap_or_else(|| panic!("{}: {txn:?}", directory.display()));
         assert!(
             same(&ours, record),
@@ -204,6 +215,7 @@ fn check(directory: &Path, batch: usize) -> usize {
             decode_record(&ours),
         );
         made += 1;
+        ahead.apply(header, txn, None, &mut ());
         waiting.push((header, txn));
         if waiting.len() >= batch {
             for (header, txn) in waiting.drain(..) {

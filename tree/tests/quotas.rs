@@ -132,7 +132,11 @@ fn ends_of_sessions_and_reaping_are_counted() {
         local_session: false,
         session_error: None,
     };
-    assert!(s.prep.reap(&s.tree, &context, "/q/box", &mut record));
+    let written = s.tree.get("/q/box").unwrap().stored_stat().mzxid;
+    assert!(
+        s.prep
+            .reap(&s.tree, &context, "/q/box", written, &mut record)
+    );
     s.records.push_back(record);
     s.apply_all();
     assert_eq!(used(&s.tree, "/q"), "count=1,bytes=0");

@@ -1,7 +1,7 @@
 //! delete, setData, setACL, check, and the reaping of containers and TTL nodes.
 
 use ironkeeper_proto::{
-    ErrorCode, OpCode, PathVersion, Perms, SetAcl, SetData, Writer, path, txn::HEADER_BYTES,
+    ErrorCode, OpCode, PathVersion, Perms, SetAcl, SetData, Writer, Zxid, path, txn::HEADER_BYTES,
 };
 
 use super::{Digests, Foreseen, Prep, RequestContext, check_acl, check_quota, expand, moved};
@@ -42,19 +42,23 @@ impl Prep {
         Ok(())
     }
 
-    /// Validates the reaping of an empty container or TTL node, which the server itself asks for. False, and nothing
-    /// written: something has come in between, and no zxid is taken.
+    /// Validates the reaping of an empty container or TTL node, which the server itself asks for; `written` is the
+    /// node's mzxid as it was found. False, and nothing written: something has come in between, and no zxid is taken.
     pub fn reap(
         &mut self,
         tree: &Tree,
         context: &RequestContext<'_>,
         path: &str,
+        written: Zxid,
         record: &mut Vec<u8>,
     ) -> bool {
         self.catch_up(tree);
         let start = record.len();
         record.resize(start + HEADER_BYTES, 0);
-        if self.reap_body(tree, context, path, record).is_err() {
+        if self
+            .reap_body(tree, context, path, written, record)
+            .is_err()
+        {
             record.truncate(start);
             return false;
         }
@@ -67,6 +71,7 @@ impl Prep {
         tree: &Tree,
         context: &RequestContext<'_>,
         path: &str,
+        written: Zxid,
         record: &mut Vec<u8>,
     ) -> Result<(), ErrorCode> {
         let parent_path = deletable(path)?;
@@ -78,8 +83,9 @@ impl Prep {
         if node.child_count() > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        // A plain node may have taken the place of the one that was found empty.
-        if !matches!(node.kind(), NodeKind::Container | NodeKind::Ttl) {
+        // Another node may have taken the place of the one that was found, or a write put its end off.
+        let is_reaped = matches!(node.kind(), NodeKind::Container | NodeKind::Ttl);
+        if !is_reaped || node.stat().mzxid != written {
             return Err(ErrorCode::BadVersion);
         }
         let parent_key = self.outstanding.key(parent_path);
