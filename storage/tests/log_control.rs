@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::machines::on_every_disk;
 use common::*;
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::format::{
@@ -13,85 +14,91 @@ use ironkeeper_storage::{Appended, Located, StorageError, Store, TruncateReason,
 /// TRUNCATE: dead records stay dead through restarts, in replay and for readers.
 #[test]
 fn truncated_records_never_come_back() {
-    for (to, count) in [(7i64, 5), (0, 10), (39, 1), (20, 60)] {
-        let disk = SimDisk::new(to as u64);
-        let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-        write(&mut log, 1..=40, 3, 2500).unwrap();
-        assert_eq!(
-            log.append_truncate(Zxid(to), TruncateReason::LeaderTrunc, 2)
-                .unwrap(),
-            Appended::Staged
-        );
-        assert_eq!(log.last_appended(), Zxid(to));
-        for counter in 1..=count {
-            append(&mut log, Zxid::new(2, counter), 2500);
-            settle(&mut log).unwrap();
-        }
-        let expected: Vec<i64> = (1..=to)
-            .chain((1..=count).map(|counter| Zxid::new(2, counter).0))
-            .collect();
-        let last = Zxid::new(2, count);
-        assert_eq!(read(&store.log_reader(), Zxid(0), last), expected);
-        assert_eq!(
-            store.log_reader().locate(Zxid(to + 1)).unwrap(),
-            Located::Between((to > 0).then_some(Zxid(to)), Some(Zxid::new(2, 1)))
-        );
-        drop((store, log));
-        for cut in [disk.crash(3), disk.kill()] {
-            let (store, recovered, log) = open(sim_options(), sim(&cut)).unwrap();
-            assert_eq!(recovered.zxids(), expected, "truncated to {to}");
-            assert_eq!(read(&store.log_reader(), Zxid(0), last), expected);
-            let from = to / 2;
-            let tail: Vec<i64> = expected
-                .iter()
-                .copied()
-                .filter(|zxid| *zxid > from)
-                .collect();
+    on_every_disk(|place| {
+        for (to, count) in [(7i64, 5), (0, 10), (39, 1), (20, 60)] {
+            let disk = place();
+            let (store, _, mut log) = open(disk.options(), disk.disk()).unwrap();
+            write(&mut log, 1..=40, 3, 2500).unwrap();
             assert_eq!(
-                read(&store.log_reader(), Zxid(from), last),
-                tail,
-                "from {from}"
+                log.append_truncate(Zxid(to), TruncateReason::LeaderTrunc, 2)
+                    .unwrap(),
+                Appended::Staged
+            );
+            assert_eq!(log.last_appended(), Zxid(to));
+            for counter in 1..=count {
+                append(&mut log, Zxid::new(2, counter), 2500);
+                settle(&mut log).unwrap();
+            }
+            let expected: Vec<i64> = (1..=to)
+                .chain((1..=count).map(|counter| Zxid::new(2, counter).0))
+                .collect();
+            let last = Zxid::new(2, count);
+            assert_eq!(read(&store.log_reader(), Zxid(0), last), expected);
+            assert_eq!(
+                store.log_reader().locate(Zxid(to + 1)).unwrap(),
+                Located::Between((to > 0).then_some(Zxid(to)), Some(Zxid::new(2, 1)))
             );
             drop((store, log));
-            // From a snapshot below the cut.
-            let store = Store::open(sim_options(), sim(&cut)).unwrap();
-            assert_eq!(replay(&store, Zxid(from)).unwrap().zxids(), tail);
+            for cut in [disk.crash(3), disk.crash(1)] {
+                let (store, recovered, log) = open(disk.options(), cut.disk()).unwrap();
+                assert_eq!(recovered.zxids(), expected, "truncated to {to}");
+                assert_eq!(read(&store.log_reader(), Zxid(0), last), expected);
+                let from = to / 2;
+                let tail: Vec<i64> = expected
+                    .iter()
+                    .copied()
+                    .filter(|zxid| *zxid > from)
+                    .collect();
+                assert_eq!(
+                    read(&store.log_reader(), Zxid(from), last),
+                    tail,
+                    "from {from}"
+                );
+                drop((store, log));
+                // From a snapshot below the cut.
+                let store = Store::open(disk.options(), cut.disk()).unwrap();
+                assert_eq!(replay(&store, Zxid(from)).unwrap().zxids(), tail);
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn a_truncation_upwards_is_refused() {
-    let disk = SimDisk::new(1);
-    let (_store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    write(&mut log, 1..=3, 1, 100).unwrap();
-    assert!(matches!(
-        log.append_truncate(Zxid(4), TruncateReason::Operator, 1),
-        Err(StorageError::NotNext { .. })
-    ));
+    on_every_disk(|place| {
+        let disk = place();
+        let (_store, _, mut log) = open(disk.options(), disk.disk()).unwrap();
+        write_each(&mut log, 1..=3, 100).unwrap();
+        assert!(matches!(
+            log.append_truncate(Zxid(4), TruncateReason::Operator, 1),
+            Err(StorageError::NotNext { .. })
+        ));
+    });
 }
 
 /// BASE: the log restarts above a snapshot; without the snapshot the start is refused (E66).
 #[test]
 fn a_base_needs_its_snapshot() {
-    let disk = SimDisk::new(1);
-    let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    write(&mut log, 1..=4, 1, 100).unwrap();
-    let base = Zxid::new(3, 500);
-    assert_eq!(log.append_base(base, 42).unwrap(), Appended::Staged);
-    append(&mut log, base.next(), 100);
-    settle(&mut log).unwrap();
-    assert_eq!(
-        store.log_reader().locate(Zxid(2)).unwrap(),
-        Located::Between(None, Some(base.next()))
-    );
-    drop((store, log));
-    let store = Store::open(sim_options(), sim(&disk)).unwrap();
-    assert!(matches!(
-        replay(&store, Zxid(4)),
-        Err(StorageError::SegmentMissing { after: Zxid(4), .. })
-    ));
-    assert_eq!(replay(&store, base).unwrap().zxids(), [base.next().0]);
+    on_every_disk(|place| {
+        let disk = place();
+        let (store, _, mut log) = open(disk.options(), disk.disk()).unwrap();
+        write_each(&mut log, 1..=4, 100).unwrap();
+        let base = Zxid::new(3, 500);
+        assert_eq!(log.append_base(base, 42).unwrap(), Appended::Staged);
+        append(&mut log, base.next(), 100);
+        settle(&mut log).unwrap();
+        assert_eq!(
+            store.log_reader().locate(Zxid(2)).unwrap(),
+            Located::Between(None, Some(base.next()))
+        );
+        drop((store, log));
+        let store = Store::open(disk.options(), disk.disk()).unwrap();
+        assert!(matches!(
+            replay(&store, Zxid(4)),
+            Err(StorageError::SegmentMissing { after: Zxid(4), .. })
+        ));
+        assert_eq!(replay(&store, base).unwrap().zxids(), [base.next().0]);
+    });
 }
 
 /// Adds a whole, linked frame of any kind to segment 1, behind the last.
@@ -222,26 +229,28 @@ fn a_truncation_survives_a_cut_at_every_step() {
 /// E65: to a zxid that the log does not hold: what is left is everything up to it, no more.
 #[test]
 fn a_truncation_to_an_absent_zxid_keeps_what_is_below() {
-    let disk = SimDisk::new(1);
-    let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    write(&mut log, 1..=10, 1, 100).unwrap();
-    for counter in 1..=5 {
-        append(&mut log, Zxid::new(2, counter), 100);
-    }
-    let absent = Zxid(15);
-    assert_eq!(
-        log.append_truncate(absent, TruncateReason::LeaderTrunc, 3)
-            .unwrap(),
-        Appended::Staged
-    );
-    let next = Zxid::new(3, 1);
-    append(&mut log, next, 100);
-    settle(&mut log).unwrap();
-    let expected: Vec<i64> = (1..=10).chain([next.0]).collect();
-    assert_eq!(read(&store.log_reader(), Zxid(0), next), expected);
-    drop((store, log));
-    let (_store, recovered, _log) = open(sim_options(), sim(&disk.crash(1))).unwrap();
-    assert_eq!(recovered.zxids(), expected);
+    on_every_disk(|place| {
+        let disk = place();
+        let (store, _, mut log) = open(disk.options(), disk.disk()).unwrap();
+        write_each(&mut log, 1..=10, 100).unwrap();
+        for counter in 1..=5 {
+            append(&mut log, Zxid::new(2, counter), 100);
+        }
+        let absent = Zxid(15);
+        assert_eq!(
+            log.append_truncate(absent, TruncateReason::LeaderTrunc, 3)
+                .unwrap(),
+            Appended::Staged
+        );
+        let next = Zxid::new(3, 1);
+        append(&mut log, next, 100);
+        settle(&mut log).unwrap();
+        let expected: Vec<i64> = (1..=10).chain([next.0]).collect();
+        assert_eq!(read(&store.log_reader(), Zxid(0), next), expected);
+        drop((store, log));
+        let (_store, recovered, _log) = open(disk.options(), disk.crash(1).disk()).unwrap();
+        assert_eq!(recovered.zxids(), expected);
+    });
 }
 
 /// E66: a hole without a BASE is damage, whoever wrote it.
@@ -272,20 +281,22 @@ fn a_hole_without_a_base_is_refused() {
 /// The log ends below a snapshot that verified (a disk that lost writes): it restarts above it.
 #[test]
 fn a_snapshot_ahead_of_the_log_becomes_a_base() {
-    let disk = SimDisk::new(1);
-    let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    write(&mut log, 1..=4, 1, 100).unwrap();
-    drop((store, log));
-    let store = Store::open(sim_options(), sim(&disk)).unwrap();
-    assert!(replay(&store, Zxid(9)).unwrap().records.is_empty());
-    let mut log = store.start_log(no_wake()).unwrap();
-    assert_eq!(log.last_durable(), Zxid(9));
-    write(&mut log, 10..=12, 1, 100).unwrap();
-    drop((store, log));
-    let store = Store::open(sim_options(), sim(&disk)).unwrap();
-    assert!(
-        replay(&store, Zxid(4)).is_err(),
-        "5 to 9 are in the snapshot alone"
-    );
-    assert_eq!(replay(&store, Zxid(9)).unwrap().zxids(), [10, 11, 12]);
+    on_every_disk(|place| {
+        let disk = place();
+        let (store, _, mut log) = open(disk.options(), disk.disk()).unwrap();
+        write_each(&mut log, 1..=4, 100).unwrap();
+        drop((store, log));
+        let store = Store::open(disk.options(), disk.disk()).unwrap();
+        assert!(replay(&store, Zxid(9)).unwrap().records.is_empty());
+        let mut log = store.start_log(no_wake()).unwrap();
+        assert_eq!(log.last_durable(), Zxid(9));
+        write_each(&mut log, 10..=12, 100).unwrap();
+        drop((store, log));
+        let store = Store::open(disk.options(), disk.disk()).unwrap();
+        assert!(
+            replay(&store, Zxid(4)).is_err(),
+            "5 to 9 are in the snapshot alone"
+        );
+        assert_eq!(replay(&store, Zxid(9)).unwrap().zxids(), [10, 11, 12]);
+    });
 }

@@ -4,13 +4,14 @@ mod common;
 
 use std::path::Path;
 
+use common::machines::on_every_disk;
 use common::*;
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::format::{
     BLOCK_BYTES, FrameHeader, Identity, SEGMENT_RECYCLED, SegmentHeader, Sight, UNIT_BYTES, look,
     seal_frame,
 };
-use ironkeeper_storage::io::{Disk, SimDisk};
+use ironkeeper_storage::io::SimDisk;
 use ironkeeper_storage::{RecoveryMode, StorageError, Store, Verdict};
 
 /// E49: every byte of a frame, one at a time: never a whole frame, never another record.
@@ -144,72 +145,73 @@ fn arbitrary_blocks_are_never_a_frame() {
 
 #[test]
 fn the_message_names_file_place_verdict_and_remedy() {
-    let disk = written(5, 700);
-    let from = block_of(&disk, 1, 3);
-    disk.corrupt(&segment_path(1), from + 600, |byte| byte ^ 1, 1);
-    let error = refusal(&disk, 0);
-    let text = error.to_string();
-    for part in [
-        "0000000000000001.wal",
-        &(from + 512).to_string(),
-        "ROT",
-        "after 0x2",
-        "zk-fsck",
-        "backup",
-    ] {
-        assert!(text.contains(part), "{part} is missing: {text}");
-    }
-    assert!(!error.is_poisoned());
+    on_every_disk(|place| {
+        let disk = place().written(5, 700);
+        let from = disk.block_of(1, 3);
+        disk.corrupt(&disk.segment(1), from + 600, |byte| byte ^ 1, 1);
+        let error = disk.refusal(0);
+        let text = error.to_string();
+        for part in [
+            "0000000000000001.wal",
+            &(from + 512).to_string(),
+            "ROT",
+            "after 0x2",
+            "zk-fsck",
+            "backup",
+        ] {
+            assert!(text.contains(part), "{part} is missing: {text}");
+        }
+        assert!(!error.is_poisoned());
+    });
 }
 
 /// C5: damage wholly below a verified snapshot costs history, not the start.
 #[test]
 fn damage_below_the_snapshot_is_set_aside() {
-    let disk = written(9, 700);
-    let from = block_of(&disk, 1, 3);
-    disk.corrupt(&segment_path(1), from + 600, |byte| byte ^ 1, 1);
-    assert!(matches!(
-        refusal(&disk, 2),
-        StorageError::LogDamaged { after: Zxid(2), .. }
-    ));
-    for (after, first) in [(3, 4), (5, 6)] {
-        let store = Store::open(sim_options(), sim(&disk)).unwrap();
-        let recovered = replay(&store, Zxid(after)).unwrap();
-        assert_eq!(recovered.zxids(), (first..=9).collect::<Vec<_>>());
-        assert_eq!(
-            recovered.replayed.notes.len(),
-            1,
-            "{:?}",
-            recovered.replayed.notes
-        );
-        let mut log = store.start_log(no_wake()).unwrap();
-        write(&mut log, 10..=11, 1, 700).unwrap();
-        // History begins behind the damage, for joiners too.
-        let reader = store.log_reader();
-        assert_eq!(
-            reader.locate(Zxid(2)).unwrap(),
-            ironkeeper_storage::Located::Between(None, Some(Zxid(4)))
-        );
-        let mut seen = Vec::new();
-        reader
-            .read(Zxid(5), Zxid(11), &mut |zxid, _| {
-                seen.push(zxid.0);
-                true
-            })
-            .unwrap();
-        assert_eq!(seen, (6..=11).collect::<Vec<_>>());
-        // Once: the copy of the first start is kept. (The log goes back to what it was for the
-        // second round of this loop.)
-        let lost = disk.list(Path::new("/data/native-1/lost+found")).unwrap();
-        assert_eq!(lost.len(), 1, "{lost:?}");
-        drop((log, store));
-        disk.remove_file(&segment_path(2)).unwrap();
-        let meta = disk.content(Path::new("/data/native-1/META")).unwrap();
-        disk.put(
-            Path::new("/data/native-1/META"),
-            &meta_with_high_segment_1(&meta),
-        );
-    }
+    on_every_disk(|place| {
+        let disk = place().written(9, 700);
+        let from = disk.block_of(1, 3);
+        disk.corrupt(&disk.segment(1), from + 600, |byte| byte ^ 1, 1);
+        assert!(matches!(
+            disk.refusal(2),
+            StorageError::LogDamaged { after: Zxid(2), .. }
+        ));
+        for (after, first) in [(3, 4), (5, 6)] {
+            let store = Store::open(disk.options(), disk.disk()).unwrap();
+            let recovered = replay(&store, Zxid(after)).unwrap();
+            assert_eq!(recovered.zxids(), (first..=9).collect::<Vec<_>>());
+            assert_eq!(
+                recovered.replayed.notes.len(),
+                1,
+                "{:?}",
+                recovered.replayed.notes
+            );
+            let mut log = store.start_log(no_wake()).unwrap();
+            write_each(&mut log, 10..=11, 700).unwrap();
+            // History begins behind the damage, for joiners too.
+            let reader = store.log_reader();
+            assert_eq!(
+                reader.locate(Zxid(2)).unwrap(),
+                ironkeeper_storage::Located::Between(None, Some(Zxid(4)))
+            );
+            let mut seen = Vec::new();
+            reader
+                .read(Zxid(5), Zxid(11), &mut |zxid, _| {
+                    seen.push(zxid.0);
+                    true
+                })
+                .unwrap();
+            assert_eq!(seen, (6..=11).collect::<Vec<_>>());
+            // Once: the copy of the first start is kept. (The log goes back to what it was for the
+            // second round of this loop.)
+            let lost = disk.list("lost+found");
+            assert_eq!(lost.len(), 1, "{lost:?}");
+            drop((log, store));
+            disk.disk().remove_file(&disk.segment(2)).unwrap();
+            let meta = disk.content(&disk.file("META")).unwrap();
+            disk.put(&disk.file("META"), &meta_with_high_segment_1(&meta));
+        }
+    });
 }
 
 /// Puts META's high segment back to 1, with a right checksum.
@@ -226,31 +228,33 @@ fn meta_with_high_segment_1(bytes: &[u8]) -> Vec<u8> {
 /// `recovery.mode=strict`: a torn tail is refused too.
 #[test]
 fn strict_mode_refuses_what_protocol_mode_cuts() {
-    let disk = written(3, 700);
-    let from = block_of(&disk, 1, 3);
-    disk.corrupt(
-        &segment_path(1),
-        from + UNIT_BYTES as u64,
-        |_| 0,
-        UNIT_BYTES,
-    );
-    let mut options = sim_options();
-    options.recovery_mode = RecoveryMode::Strict;
-    let store = Store::open(options, sim(&disk)).unwrap();
-    match replay(&store, Zxid(0)).err() {
-        Some(StorageError::LogDamaged {
-            verdict: Verdict::Torn,
-            after: Zxid(2),
-            ..
-        }) => {}
-        other => panic!("{other:?}"),
-    }
-    drop(store);
-    let store = Store::open(sim_options(), sim(&disk)).unwrap();
-    let recovered = replay(&store, Zxid(0)).unwrap();
-    assert_eq!(recovered.replayed.verdict, Verdict::Torn);
-    assert_eq!(recovered.replayed.notes.len(), 1, "the cut is reported");
-    assert_is_history(&recovered, 2, 700);
+    on_every_disk(|place| {
+        let disk = place().written(3, 700);
+        let from = disk.block_of(1, 3);
+        disk.corrupt(
+            &disk.segment(1),
+            from + UNIT_BYTES as u64,
+            |_| 0,
+            UNIT_BYTES,
+        );
+        let mut options = disk.options();
+        options.recovery_mode = RecoveryMode::Strict;
+        let store = Store::open(options, disk.disk()).unwrap();
+        match replay(&store, Zxid(0)).err() {
+            Some(StorageError::LogDamaged {
+                verdict: Verdict::Torn,
+                after: Zxid(2),
+                ..
+            }) => {}
+            other => panic!("{other:?}"),
+        }
+        drop(store);
+        let store = Store::open(disk.options(), disk.disk()).unwrap();
+        let recovered = replay(&store, Zxid(0)).unwrap();
+        assert_eq!(recovered.replayed.verdict, Verdict::Torn);
+        assert_eq!(recovered.replayed.notes.len(), 1, "the cut is reported");
+        assert_is_history(&recovered, 2, 700);
+    });
 }
 
 /// C5: what lies behind the end tells a write that a crash interrupted from anything else. Within
@@ -258,35 +262,38 @@ fn strict_mode_refuses_what_protocol_mode_cuts() {
 /// is missing: nobody can say, so nothing is cut.
 #[test]
 fn what_lies_behind_the_end_is_weighed() {
-    let mut options = sim_options();
-    (options.frame_bytes_max, options.record_bytes_max) = (4096, 1000);
-    for (blocks, expected) in [(1, None), (9, Some(Verdict::Uncertain))] {
-        let disk = SimDisk::new(7);
-        let (_store, _, mut log) = open(options.clone(), sim(&disk)).unwrap();
-        for zxid in 1..=3 {
-            write(&mut log, [zxid], 1, 700).unwrap();
-        }
-        let disk = disk.crash(7);
-        let end = block_of(&disk, 1, 3) + BLOCK_BYTES as u64;
-        let place = end + blocks * BLOCK_BYTES as u64;
-        disk.corrupt(&segment_path(1), place + 700, |_| 0x5a, 300);
-        let store = Store::open(options.clone(), sim(&disk)).unwrap();
-        match (replay(&store, Zxid(0)), expected) {
-            (Ok(recovered), None) => {
-                assert_eq!(recovered.replayed.verdict, Verdict::Torn);
-                assert_is_history(&recovered, 3, 700);
+    on_every_disk(|place| {
+        for (blocks, expected) in [(1, None), (9, Some(Verdict::Uncertain))] {
+            let disk = place();
+            let mut options = disk.options();
+            (options.frame_bytes_max, options.record_bytes_max) = (4096, 1000);
+            let (store, _, mut log) = open(options.clone(), disk.disk()).unwrap();
+            for zxid in 1..=3 {
+                write_each(&mut log, [zxid], 700).unwrap();
             }
-            (
-                Err(StorageError::LogDamaged {
-                    verdict, offset, ..
-                }),
-                Some(expected),
-            ) => {
-                assert_eq!((verdict, offset), (expected, end));
+            drop((log, store));
+            let disk = disk.crash(7);
+            let end = disk.block_of(1, 3) + BLOCK_BYTES as u64;
+            let place = end + blocks * BLOCK_BYTES as u64;
+            disk.corrupt(&disk.segment(1), place + 700, |_| 0x5a, 300);
+            let store = Store::open(options.clone(), disk.disk()).unwrap();
+            match (replay(&store, Zxid(0)), expected) {
+                (Ok(recovered), None) => {
+                    assert_eq!(recovered.replayed.verdict, Verdict::Torn);
+                    assert_is_history(&recovered, 3, 700);
+                }
+                (
+                    Err(StorageError::LogDamaged {
+                        verdict, offset, ..
+                    }),
+                    Some(expected),
+                ) => {
+                    assert_eq!((verdict, offset), (expected, end));
+                }
+                (other, _) => panic!("{blocks}: {:?}", other.map(|recovered| recovered.replayed)),
             }
-            (other, _) => panic!("{blocks}: {:?}", other.map(|recovered| recovered.replayed)),
         }
-    }
+    });
 }
 
 /// The copy in lost+found holds what could be read, and says where it could not; without room for
@@ -434,37 +441,39 @@ fn recycled_segments_are_never_judged_torn() {
 /// The damaged end of a clean shutdown is rot: META's floor vouches for every frame.
 #[test]
 fn a_clean_close_vouches_for_the_last_frame() {
-    let disk = SimDisk::new(3);
-    let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    write(&mut log, 1..=3, 1, 700).unwrap();
-    log.close(marks(Zxid(3))).unwrap();
-    drop(store);
-    disk.corrupt(
-        &segment_path(1),
-        block_of(&disk, 1, 3) + UNIT_BYTES as u64,
-        |_| 0,
-        UNIT_BYTES,
-    );
-    assert!(matches!(
-        refusal(&disk, 0),
-        StorageError::LogDamaged {
-            verdict: Verdict::Rot,
-            ..
-        }
-    ));
-    // Even if it is gone without a trace.
-    disk.corrupt(
-        &segment_path(1),
-        block_of(&disk, 1, 2) + BLOCK_BYTES as u64,
-        |_| 0,
-        BLOCK_BYTES,
-    );
-    assert!(matches!(
-        refusal(&disk, 0),
-        StorageError::LogDamaged {
-            verdict: Verdict::Rot,
-            after: Zxid(2),
-            ..
-        }
-    ));
+    on_every_disk(|place| {
+        let disk = place();
+        let (store, _, mut log) = open(disk.options(), disk.disk()).unwrap();
+        write_each(&mut log, 1..=3, 700).unwrap();
+        log.close(marks(Zxid(3))).unwrap();
+        drop(store);
+        disk.corrupt(
+            &disk.segment(1),
+            disk.block_of(1, 3) + UNIT_BYTES as u64,
+            |_| 0,
+            UNIT_BYTES,
+        );
+        assert!(matches!(
+            disk.refusal(0),
+            StorageError::LogDamaged {
+                verdict: Verdict::Rot,
+                ..
+            }
+        ));
+        // Even if it is gone without a trace.
+        disk.corrupt(
+            &disk.segment(1),
+            disk.block_of(1, 2) + BLOCK_BYTES as u64,
+            |_| 0,
+            BLOCK_BYTES,
+        );
+        assert!(matches!(
+            disk.refusal(0),
+            StorageError::LogDamaged {
+                verdict: Verdict::Rot,
+                after: Zxid(2),
+                ..
+            }
+        ));
+    });
 }

@@ -4,44 +4,47 @@ mod common;
 
 use std::path::Path;
 
+use common::machines::on_every_disk;
 use common::*;
 use ironkeeper_proto::Zxid;
 use ironkeeper_storage::format::BLOCK_BYTES;
-use ironkeeper_storage::io::{Disk, SimDisk};
+use ironkeeper_storage::io::SimDisk;
 use ironkeeper_storage::{Appended, StorageError, Store, TruncateReason};
 
 #[test]
 fn a_record_that_does_not_belong_is_refused_and_changes_nothing() {
-    let disk = SimDisk::new(1);
-    let mut options = sim_options();
-    options.record_bytes_max = 1000;
-    let (_store, _, mut log) = open(options, sim(&disk)).unwrap();
-    append(&mut log, Zxid(1), 100);
-    for (zxid, bytes) in [
-        (3, record(Zxid(3), 50)),
-        (1, record(Zxid(1), 50)),
-        (0, record(Zxid(0), 50)),
-        // The zxid inside is another one.
-        (2, record(Zxid(3), 50)),
-        (Zxid::new(1, 2).0, record(Zxid::new(1, 2), 50)),
-    ] {
-        let result = log.append(Zxid(zxid), &bytes);
-        assert!(
-            matches!(result, Err(StorageError::NotNext { last: Zxid(1), .. })),
-            "{zxid}: {result:?}"
-        );
-    }
-    for len in [0, 19, 1001] {
-        let result = log.append(Zxid(2), &vec![0; len]);
-        assert!(
-            matches!(result, Err(StorageError::RecordSize { bytes, .. }) if bytes == len),
-            "{result:?}"
-        );
-    }
-    append(&mut log, Zxid(2), 1000);
-    append(&mut log, Zxid::new(5, 1), 20);
-    settle(&mut log).unwrap();
-    assert_eq!(log.last_durable(), Zxid::new(5, 1));
+    on_every_disk(|place| {
+        let disk = place();
+        let mut options = disk.options();
+        options.record_bytes_max = 1000;
+        let (_store, _, mut log) = open(options, disk.disk()).unwrap();
+        append(&mut log, Zxid(1), 100);
+        for (zxid, bytes) in [
+            (3, record(Zxid(3), 50)),
+            (1, record(Zxid(1), 50)),
+            (0, record(Zxid(0), 50)),
+            // The zxid inside is another one.
+            (2, record(Zxid(3), 50)),
+            (Zxid::new(1, 2).0, record(Zxid::new(1, 2), 50)),
+        ] {
+            let result = log.append(Zxid(zxid), &bytes);
+            assert!(
+                matches!(result, Err(StorageError::NotNext { last: Zxid(1), .. })),
+                "{zxid}: {result:?}"
+            );
+        }
+        for len in [0, 19, 1001] {
+            let result = log.append(Zxid(2), &vec![0; len]);
+            assert!(
+                matches!(result, Err(StorageError::RecordSize { bytes, .. }) if bytes == len),
+                "{result:?}"
+            );
+        }
+        append(&mut log, Zxid(2), 1000);
+        append(&mut log, Zxid::new(5, 1), 20);
+        settle(&mut log).unwrap();
+        assert_eq!(log.last_durable(), Zxid::new(5, 1));
+    });
 }
 
 /// One write in flight, the rest gathers; a group is bounded in records and in bytes.
@@ -103,61 +106,65 @@ fn groups_are_bounded_and_acknowledged_in_order() {
 /// Each frame says what was durable and acknowledged before it.
 #[test]
 fn frames_carry_their_marks() {
-    let disk = SimDisk::new(1);
-    let (_store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    for zxid in 1..=3 {
-        append(&mut log, Zxid(zxid), 100);
-        // A caller that claims more than is durable is not believed.
-        let marks = ironkeeper_storage::Marks {
-            acked: Zxid(zxid),
-            committed: Zxid(zxid),
-            wall_ms: 77,
-        };
-        log.submit(marks).unwrap();
-        assert_eq!(log.wait().unwrap().unwrap().last_zxid, Zxid(zxid));
-    }
-    let frames = frames(&disk.content(&segment_path(1)).unwrap());
-    let marks: Vec<_> = frames
-        .iter()
-        .map(|frame| {
-            (
-                frame.sequence,
-                frame.durable,
-                frame.acked.0,
-                frame.committed.0,
-                frame.wall_ms,
-            )
-        })
-        .collect();
-    assert_eq!(
-        marks,
-        [(1, 0, 0, 1, 77), (2, 1, 1, 2, 77), (3, 2, 2, 3, 77)]
-    );
+    on_every_disk(|place| {
+        let disk = place();
+        let (_store, _, mut log) = open(disk.options(), disk.disk()).unwrap();
+        for zxid in 1..=3 {
+            append(&mut log, Zxid(zxid), 100);
+            // A caller that claims more than is durable is not believed.
+            let marks = ironkeeper_storage::Marks {
+                acked: Zxid(zxid),
+                committed: Zxid(zxid),
+                wall_ms: 77,
+            };
+            log.submit(marks).unwrap();
+            assert_eq!(log.wait().unwrap().unwrap().last_zxid, Zxid(zxid));
+        }
+        let frames = frames(&disk.content(&disk.segment(1)).unwrap());
+        let marks: Vec<_> = frames
+            .iter()
+            .map(|frame| {
+                (
+                    frame.sequence,
+                    frame.durable,
+                    frame.acked.0,
+                    frame.committed.0,
+                    frame.wall_ms,
+                )
+            })
+            .collect();
+        assert_eq!(
+            marks,
+            [(1, 0, 0, 1, 77), (2, 1, 1, 2, 77), (3, 2, 2, 3, 77)]
+        );
+    });
 }
 
 /// A clean close is gone on with in place; anything else begins a new segment.
 #[test]
 fn a_segment_is_gone_on_with_only_after_a_clean_close() {
-    let disk = SimDisk::new(1);
-    let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    write(&mut log, 1..=3, 1, 100).unwrap();
-    log.close(marks(Zxid(3))).unwrap();
-    drop(store);
-    let (store, recovered, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    assert_is_history(&recovered, 3, 100);
-    write(&mut log, 4..=5, 1, 100).unwrap();
-    assert_eq!(store.meta().segment_high, 1, "the first segment goes on");
-    assert_eq!(store.meta().incarnation, 2);
-    let incarnations: Vec<u32> = frames(&disk.content(&segment_path(1)).unwrap())
-        .iter()
-        .map(|frame| frame.incarnation)
-        .collect();
-    assert_eq!(incarnations, [1, 1, 1, 2, 2]);
-    drop((store, log));
-    let (_store, recovered, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    assert_is_history(&recovered, 5, 100);
-    write(&mut log, 6..=6, 1, 100).unwrap();
-    assert_eq!(frames(&disk.content(&segment_path(2)).unwrap()).len(), 1);
+    on_every_disk(|place| {
+        let disk = place();
+        let (store, _, mut log) = open(disk.options(), disk.disk()).unwrap();
+        write_each(&mut log, 1..=3, 100).unwrap();
+        log.close(marks(Zxid(3))).unwrap();
+        drop(store);
+        let (store, recovered, mut log) = open(disk.options(), disk.disk()).unwrap();
+        assert_is_history(&recovered, 3, 100);
+        write_each(&mut log, 4..=5, 100).unwrap();
+        assert_eq!(store.meta().segment_high, 1, "the first segment goes on");
+        assert_eq!(store.meta().incarnation, 2);
+        let incarnations: Vec<u32> = frames(&disk.content(&disk.segment(1)).unwrap())
+            .iter()
+            .map(|frame| frame.incarnation)
+            .collect();
+        assert_eq!(incarnations, [1, 1, 1, 2, 2]);
+        drop((store, log));
+        let (_store, recovered, mut log) = open(disk.options(), disk.disk()).unwrap();
+        assert_is_history(&recovered, 5, 100);
+        write_each(&mut log, 6..=6, 100).unwrap();
+        assert_eq!(frames(&disk.content(&disk.segment(2)).unwrap()).len(), 1);
+    });
 }
 
 /// A late write of a killed process lands behind the declared end, and is dead.
@@ -188,46 +195,43 @@ fn a_write_that_lands_late_is_dead() {
 /// E68: a record longer than a segment gets one of its own, and comes back.
 #[test]
 fn a_record_longer_than_a_segment() {
-    let disk = SimDisk::new(1);
-    let (store, _, mut log) = open(sim_options(), sim(&disk)).unwrap();
-    write(&mut log, 1..=3, 1, 100).unwrap();
-    for (zxid, len) in [
-        (4, 5 << 20),
-        (5, 100),
-        (6, 300 << 10),
-        (7, 16 << 20),
-        (8, 100),
-    ] {
-        append(&mut log, Zxid(zxid), len);
-    }
-    settle(&mut log).unwrap();
-    assert_eq!(
-        read(&store.log_reader(), Zxid(0), Zxid(8)),
-        (1..=8).collect::<Vec<_>>()
-    );
-    let largest = disk
-        .list(Path::new("/data/native-1/wal"))
-        .unwrap()
-        .iter()
-        .map(|entry| entry.bytes)
-        .max();
-    assert!(largest > Some(16 << 20), "{largest:?}");
-    drop((store, log));
-    let (_store, recovered, mut log) = open(sim_options(), sim(&disk.crash(1))).unwrap();
-    assert_eq!(recovered.zxids(), (1..=8).collect::<Vec<_>>());
-    let lengths: Vec<usize> = recovered
-        .records
-        .iter()
-        .map(|(_, bytes)| bytes.len())
-        .collect();
-    assert_eq!(
-        lengths,
-        [100, 100, 100, 5 << 20, 100, 300 << 10, 16 << 20, 100]
-    );
-    for (zxid, bytes) in &recovered.records {
-        assert_eq!(bytes, &record(*zxid, bytes.len()));
-    }
-    write(&mut log, 9..=10, 1, 100).unwrap();
+    on_every_disk(|place| {
+        let disk = place();
+        let (store, _, mut log) = open(disk.options(), disk.disk()).unwrap();
+        write_each(&mut log, 1..=3, 100).unwrap();
+        for (zxid, len) in [
+            (4, 5 << 20),
+            (5, 100),
+            (6, 300 << 10),
+            (7, 16 << 20),
+            (8, 100),
+        ] {
+            append(&mut log, Zxid(zxid), len);
+        }
+        settle(&mut log).unwrap();
+        assert_eq!(
+            read(&store.log_reader(), Zxid(0), Zxid(8)),
+            (1..=8).collect::<Vec<_>>()
+        );
+        let largest = disk.list("wal").iter().map(|entry| entry.bytes).max();
+        assert!(largest > Some(16 << 20), "{largest:?}");
+        drop((store, log));
+        let (_store, recovered, mut log) = open(disk.options(), disk.crash(1).disk()).unwrap();
+        assert_eq!(recovered.zxids(), (1..=8).collect::<Vec<_>>());
+        let lengths: Vec<usize> = recovered
+            .records
+            .iter()
+            .map(|(_, bytes)| bytes.len())
+            .collect();
+        assert_eq!(
+            lengths,
+            [100, 100, 100, 5 << 20, 100, 300 << 10, 16 << 20, 100]
+        );
+        for (zxid, bytes) in &recovered.records {
+            assert_eq!(bytes, &record(*zxid, bytes.len()));
+        }
+        write_each(&mut log, 9..=10, 100).unwrap();
+    });
 }
 
 /// A torn oversized frame is still a torn frame.

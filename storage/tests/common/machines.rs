@@ -3,16 +3,18 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ironkeeper_proto::Zxid;
+use ironkeeper_storage::format::BLOCK_BYTES;
 use ironkeeper_storage::io::{
     Access, Caching, Completion, Disk, Entry, File, LockError, LockGuard, Operation, OsDisk, Queue,
     QueueKind, SimDisk, Waker, inline_queue,
 };
-use ironkeeper_storage::{Backend, StoreOptions};
+use ironkeeper_storage::{Backend, StorageError, Store, StoreOptions};
 
 use super::{backends, options, os};
 
@@ -183,5 +185,135 @@ impl Queue for TimedQueue {
     }
     fn kind(&self) -> QueueKind {
         self.kind
+    }
+}
+
+/// A store of its own on the simulated disk or on one of this machine's backends, and the means to do
+/// to its files what a crash or a broken device does.
+#[derive(Clone)]
+pub(crate) struct Place {
+    options: StoreOptions,
+    disk: Arc<dyn Disk>,
+    pub(crate) sim: Option<SimDisk>,
+    _dir: Option<Arc<tempfile::TempDir>>,
+}
+
+/// Runs a test on the simulated disk and on every backend; it asks for as many stores as it needs.
+pub(crate) fn on_every_disk(test: impl Fn(&dyn Fn() -> Place)) {
+    let seed = AtomicU64::new(0);
+    test(&|| {
+        let sim = SimDisk::new(seed.fetch_add(1, Ordering::Relaxed));
+        Place {
+            options: super::sim_options(),
+            disk: super::sim(&sim),
+            sim: Some(sim),
+            _dir: None,
+        }
+    });
+    on_every_backend(|options, machine| {
+        test(&|| {
+            let dir = tempfile::tempdir().unwrap();
+            let mut options = options.clone();
+            (options.log_dir, options.snapshot_dir) = (dir.path().into(), dir.path().into());
+            Place {
+                options,
+                disk: machine.disk(),
+                sim: None,
+                _dir: Some(Arc::new(dir)),
+            }
+        });
+    });
+}
+
+impl Place {
+    pub(crate) fn options(&self) -> StoreOptions {
+        self.options.clone()
+    }
+
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.options.log_dir.join("native-1").join(name)
+    }
+
+    pub(crate) fn segment(&self, number: u64) -> PathBuf {
+        self.file(&format!("wal/{number:016x}.wal"))
+    }
+
+    pub(crate) fn list(&self, dir: &str) -> Vec<Entry> {
+        self.disk.list(&self.file(dir)).unwrap()
+    }
+
+    pub(crate) fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        match &self.sim {
+            Some(sim) => sim.content(path),
+            None => std::fs::read(path).ok(),
+        }
+    }
+
+    pub(crate) fn put(&self, path: &Path, bytes: &[u8]) {
+        match &self.sim {
+            Some(sim) => sim.put(path, bytes),
+            None => std::fs::write(path, bytes).unwrap(),
+        }
+    }
+
+    pub(crate) fn corrupt(&self, path: &Path, at: u64, change: impl Fn(u8) -> u8, len: usize) {
+        let mut bytes = self.content(path).unwrap();
+        let at = usize::try_from(at).unwrap();
+        bytes[at..at + len]
+            .iter_mut()
+            .for_each(|byte| *byte = change(*byte));
+        self.put(path, &bytes);
+    }
+
+    /// What is left when the power fails, once nobody has the store any more. Real files keep all
+    /// that was written: for them it is the end of the process.
+    pub(crate) fn crash(&self, seed: u64) -> Place {
+        self.after(|sim| sim.crash(seed))
+    }
+
+    /// As [`Place::crash`], and nothing that was under way is there.
+    pub(crate) fn crash_losing_all(&self) -> Place {
+        self.after(|sim| sim.crash_keeping(&mut |_, _| false))
+    }
+
+    fn after(&self, crash: impl FnOnce(&SimDisk) -> SimDisk) -> Place {
+        let Some(sim) = &self.sim else {
+            return self.clone();
+        };
+        let sim = crash(sim);
+        let disk = super::sim(&sim);
+        Place {
+            disk,
+            sim: Some(sim),
+            ..self.clone()
+        }
+    }
+
+    /// Where the frame that ends with `zxid` begins.
+    pub(crate) fn block_of(&self, number: u64, zxid: i64) -> u64 {
+        let bytes = self.content(&self.segment(number)).unwrap();
+        let mut frames = super::frames(&bytes).into_iter();
+        let frame = frames.find(|frame| frame.last_zxid.0 == zxid).unwrap();
+        u64::from(frame.block_index) * BLOCK_BYTES as u64
+    }
+
+    pub(crate) fn refusal(&self, after: i64) -> StorageError {
+        let store = Store::open(self.options(), self.disk()).unwrap();
+        match super::replay(&store, Zxid(after)) {
+            Err(error) => error,
+            Ok(recovered) => panic!("started with {:?}", recovered.replayed),
+        }
+    }
+
+    /// Writes `last` records, one a frame, and closes nothing.
+    pub(crate) fn written(self, last: i64, len: usize) -> Place {
+        let (store, _, mut log) = super::open(self.options(), self.disk()).unwrap();
+        super::write_each(&mut log, 1..=last, len).unwrap();
+        drop((log, store));
+        self.crash(7)
     }
 }

@@ -115,6 +115,17 @@ pub(crate) fn write(
     settle(log)
 }
 
+/// As [`write`], each in a frame of its own on any backend.
+pub(crate) fn write_each(
+    log: &mut Log,
+    zxids: impl IntoIterator<Item = i64>,
+    len: usize,
+) -> Result<()> {
+    zxids
+        .into_iter()
+        .try_for_each(|zxid| write(log, [zxid], 1, len))
+}
+
 /// Makes everything staged durable.
 pub(crate) fn settle(log: &mut Log) -> Result<()> {
     loop {
