@@ -585,20 +585,7 @@ mod tests {
         let file = OsDisk::new()
             .open(&dir.path().join("f"), Access::Create, Caching::Buffered)
             .unwrap();
-        let action = Action::Write {
-            len: 4096,
-            sync: true,
-        };
-        let buf = AlignedBuf::zeroed(4096);
-        let (operation, error) = queue
-            .submit(Operation {
-                token: 1,
-                file,
-                offset: 0,
-                action,
-                buf,
-            })
-            .unwrap_err();
+        let (operation, error) = queue.submit(write_of(1, &file, PAGE)).unwrap_err();
         assert_eq!(
             (operation.token, error.kind()),
             (1, io::ErrorKind::Unsupported)
