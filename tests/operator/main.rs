@@ -12,6 +12,7 @@ mod network;
 mod nodes;
 #[path = "../common/not_run.rs"]
 mod not_run;
+mod readme;
 mod said_at_start;
 mod signals;
 mod start;

@@ -2,7 +2,8 @@
 //!
 //! - `.peers/zookeeper-3.9.5/*.jar`: class path of the real server, the Java client and zkCli;
 //! - `.peers/venv/bin/python`: a Python that has kazoo, and what kazoo's own tests need;
-//! - `.peers/go-zookeeper-1.0.4/zk.test`: go-zookeeper's own tests, compiled.
+//! - `.peers/go-zookeeper-1.0.4/zk.test`: go-zookeeper's own tests, compiled;
+//! - `.peers/readme-client/client`: the Rust example of README.md, compiled.
 //!
 //! Each is built beside its final name and renamed, so that a folder which exists is whole; a stamp
 //! holds the recipe it was built from, so that a later recipe rebuilds it. With both present
@@ -19,6 +20,8 @@ const POM: &str = include_str!("../peers/pom.xml");
 const REQUIREMENTS: &str = include_str!("../peers/requirements.txt");
 const GO_ZOOKEEPER: &str = "go-zookeeper-1.0.4";
 const GO_MODULE: &str = "github.com/go-zookeeper/zk@v1.0.4";
+const README_CLIENT: &str = "readme-client";
+const README_MANIFEST: &str = include_str!("../peers/readme-client.toml");
 const STAMP: &str = ".recipe";
 
 /// What its harness asks to see whether a server is up, in a text that servers before 3.6 print.
@@ -67,6 +70,13 @@ pub(crate) fn set_up() -> Result<Vec<Missing>, Failure> {
             name: "go-zookeeper (Go client)",
             reason: failure.0,
             cost: "go-zookeeper's own tests",
+        });
+    }
+    if let Err(failure) = readme_client(&peers) {
+        missing.push(Missing {
+            name: "zookeeper-client (Rust client)",
+            reason: failure.0,
+            cost: "the Rust example of README.md",
         });
     }
     Ok(missing)
@@ -181,6 +191,55 @@ fn go_zookeeper(peers: &Path) -> Result<(), Failure> {
         fs::write(&harness, text).map_err(|e| Failure(format!("{}: {e}", harness.display())))?;
         run(&mut go(&["test", "-c", "-o", "zk.test", "."]))
     })
+}
+
+/// The example of README.md as it stands there, but for the address, which is the program's argument.
+fn readme_client(peers: &Path) -> Result<(), Failure> {
+    let readme = root().join("README.md");
+    let failed =
+        |path: &Path, what: &dyn std::fmt::Display| Failure(format!("{}: {what}", path.display()));
+    let text = fs::read_to_string(&readme).map_err(|e| failed(&readme, &e))?;
+    let example = text
+        .split_once("```rust\n")
+        .and_then(|(_, rest)| rest.split_once("```"))
+        .map(|(example, _)| example)
+        .ok_or_else(|| failed(&readme, &"no example in Rust"))?;
+    let address = "\"localhost:2181\"";
+    if !example.contains(address) {
+        return Err(failed(
+            &readme,
+            &format!("the example in Rust has no {address}"),
+        ));
+    }
+    let body = example.replace(address, "&std::env::args().nth(1).unwrap()");
+    let source = format!(
+        "#[tokio::main(flavor = \"current_thread\")]\n\
+         async fn main() -> Result<(), zookeeper_client::Error> {{\n{body}Ok(())\n}}\n"
+    );
+    build(
+        peers,
+        README_CLIENT,
+        &format!("{README_MANIFEST}{example}"),
+        |target| {
+            let (manifest, main) = (target.join("Cargo.toml"), target.join("src/main.rs"));
+            fs::create_dir_all(target.join("src"))
+                .and_then(|()| fs::write(&manifest, README_MANIFEST))
+                .and_then(|()| fs::write(main, source))
+                .map_err(|e| failed(target, &e))?;
+            let built = target.join("target");
+            run(Command::new("cargo")
+                .args(["build", "--quiet", "--manifest-path"])
+                .arg(&manifest)
+                .arg("--target-dir")
+                .arg(&built))?;
+            fs::rename(
+                built.join("debug").join(README_CLIENT),
+                target.join("client"),
+            )
+            .and_then(|()| fs::remove_dir_all(built))
+            .map_err(|e| failed(target, &e))
+        },
+    )
 }
 
 /// Copies the files of a folder that may be read-only; not its folders.
