@@ -26,15 +26,13 @@ import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.Op;
 import org.apache.zookeeper.Watcher.WatcherType;
 import org.apache.zookeeper.ZooDefs.Ids;
-import org.apache.zookeeper.ZooDefs.Perms;
 import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.data.ACL;
-import org.apache.zookeeper.data.Id;
 import org.apache.zookeeper.data.Stat;
 
 /**
- * Drives Apache's own client through everything it can ask of a server, and prints one JSON line
- * for each step. The test that runs it masks zxids, times and session ids in the lines and
+ * Drives Apache's own client through what {@code scripts/*.txt} do not reach, and prints one JSON
+ * line for each step. The test that runs it masks zxids, times and session ids in the lines and
  * compares those of two servers.
  */
 public final class Driver {
@@ -42,12 +40,9 @@ public final class Driver {
 
     public static void main(String[] args) throws Exception {
         server = args[0];
-        section("basics", Driver::basics);
         section("asynchronous", Driver::asynchronous);
-        section("multi", Driver::multi);
-        section("one-shot watches", Driver::oneShotWatches);
-        section("watches that stay", Driver::standingWatches);
-        section("access control", Driver::accessControl);
+        section("conveniences", Driver::conveniences);
+        section("watchers", Driver::watchers);
         section("chroot", Driver::chroot);
         section("missed changes", Driver::missedChanges);
         section("taken up again", Driver::takenUpAgain);
@@ -58,86 +53,6 @@ public final class Driver {
     }
 
     // ---- sections -----------------------------------------------------------------------------
-
-    private static void basics() throws Exception {
-        Client c = new Client(server);
-        ZooKeeper zk = c.zk;
-        List<ACL> open = Ids.OPEN_ACL_UNSAFE;
-        step("create persistent", () -> zk.create("/a", bytes("one"), open, CreateMode.PERSISTENT));
-        step("create again", () -> zk.create("/a", bytes("x"), open, CreateMode.PERSISTENT));
-        step("create below nothing",
-            () -> zk.create("/none/x", bytes("x"), open, CreateMode.PERSISTENT));
-        step("create ephemeral", () -> zk.create("/a/e", null, open, CreateMode.EPHEMERAL));
-        step("create below ephemeral",
-            () -> zk.create("/a/e/x", bytes("x"), open, CreateMode.PERSISTENT));
-        step("create sequential",
-            () -> zk.create("/a/s-", bytes(""), open, CreateMode.PERSISTENT_SEQUENTIAL));
-        step("create ephemeral sequential",
-            () -> zk.create("/a/s-", bytes(""), open, CreateMode.EPHEMERAL_SEQUENTIAL));
-        step("create container", () -> zk.create("/a/c", bytes("c"), open, CreateMode.CONTAINER));
-        for (CreateMode mode : Arrays.asList(CreateMode.PERSISTENT, CreateMode.EPHEMERAL,
-                CreateMode.PERSISTENT_SEQUENTIAL, CreateMode.EPHEMERAL_SEQUENTIAL,
-                CreateMode.CONTAINER)) {
-            step("create with stat " + mode, () -> {
-                Stat stat = new Stat();
-                String path = zk.create("/a/with-" + mode, bytes("12345"), open, mode, stat);
-                return both(path, stat);
-            });
-        }
-        step("create with ttl", () -> zk.create("/a/ttl", bytes(""), open,
-            CreateMode.PERSISTENT_WITH_TTL, new Stat(), 1000));
-        step("create sequential with ttl", () -> zk.create("/a/ttl", bytes(""), open,
-            CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL, new Stat(), 1000));
-        for (String path : Arrays.asList(
-                "/a", "/a/e", "/a/c", "/a/none", "/", "/zookeeper/quota")) {
-            step("exists " + path, () -> zk.exists(path, false));
-            step("get data " + path, () -> {
-                Stat stat = new Stat();
-                return both(zk.getData(path, false, stat), stat);
-            });
-        }
-        for (String path : Arrays.asList("/a", "/a/e", "/none")) {
-            step("children " + path, () -> sorted(zk.getChildren(path, false)));
-            step("children with stat " + path, () -> {
-                Stat stat = new Stat();
-                return both(sorted(zk.getChildren(path, false, stat)), stat);
-            });
-            step("all children number " + path, () -> zk.getAllChildrenNumber(path));
-            step("acl " + path, () -> {
-                Stat stat = new Stat();
-                return both(zk.getACL(path, stat), stat);
-            });
-        }
-        step("set", () -> zk.setData("/a", bytes("two"), 0));
-        step("set wrong version", () -> zk.setData("/a", bytes("three"), 0));
-        step("set any version", () -> zk.setData("/a", null, -1));
-        step("set null read back", () -> zk.getData("/a", false, null));
-        step("set nothing there", () -> zk.setData("/none", null, -1));
-        step("set ephemeral", () -> zk.setData("/a/e", bytes("kept"), -1));
-        step("ephemerals", () -> sorted(zk.getEphemerals()));
-        step("ephemerals below", () -> sorted(zk.getEphemerals("/a/s")));
-        step("delete with children", () -> { zk.delete("/a", -1); return "done"; });
-        step("delete wrong version", () -> { zk.delete("/a/c", 3); return "done"; });
-        step("delete", () -> { zk.delete("/a/c", 0); return "done"; });
-        step("delete nothing there", () -> { zk.delete("/a/c", -1); return "done"; });
-        step("delete system node", () -> { zk.delete("/zookeeper/quota", -1); return "done"; });
-        step("stat of the parent", () -> zk.exists("/a", false));
-        step("who am i", () -> zk.whoAmI());
-        step("config", () -> {
-            Stat stat = new Stat();
-            return both(zk.getConfig(false, stat), stat);
-        });
-        step("big", () -> {
-            byte[] big = new byte[900_000];
-            Arrays.fill(big, (byte) 'x');
-            zk.setData("/a", big, -1);
-            return zk.getData("/a", false, null).length;
-        });
-        c.close();
-        Client after = new Client(server);
-        step("after the close", () -> sorted(after.zk.getChildren("/a", false)));
-        after.close();
-    }
 
     private static void asynchronous() throws Exception {
         Client c = new Client(server);
@@ -219,64 +134,38 @@ public final class Driver {
         c.close();
     }
 
-    private static void multi() throws Exception {
+    /** Calls that the library makes of several requests, or of none. */
+    private static void conveniences() throws Exception {
         Client c = new Client(server);
         ZooKeeper zk = c.zk;
-        List<ACL> open = Ids.OPEN_ACL_UNSAFE;
-        step("all kinds", () -> zk.multi(Arrays.asList(
-            Op.create("/m", bytes("0"), open, CreateMode.PERSISTENT),
-            Op.create("/m/e", bytes("e"), open, CreateMode.EPHEMERAL),
-            Op.create("/m/s-", bytes("e"), open, CreateMode.PERSISTENT_SEQUENTIAL),
-            Op.create("/m/s-", bytes("e"), open, CreateMode.EPHEMERAL_SEQUENTIAL),
-            Op.create("/m/c", bytes("e"), open, CreateMode.CONTAINER),
-            Op.check("/m", 0),
-            Op.setData("/m", bytes("1"), 0),
-            Op.delete("/m/c", 0))));
-        step("failing", () -> zk.multi(Arrays.asList(
-            Op.setData("/m", bytes("2"), -1),
-            Op.check("/m", 7),
-            Op.delete("/m", -1))));
-        step("nothing of it done",
-            () -> both(zk.getData("/m", false, null), zk.exists("/m", false)));
+        step("config", () -> {
+            Stat stat = new Stat();
+            return both(zk.getConfig(false, stat), stat);
+        });
+        zk.create("/m", null, Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
         step("transaction", () -> zk.transaction()
-            .create("/m/t", bytes("t"), open, CreateMode.PERSISTENT)
+            .create("/m/t", bytes("t"), Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT)
             .check("/m/t", 0).setData("/m/t", bytes("u"), 0).delete("/m/t", 1).commit());
         step("failing transaction",
-            () -> zk.transaction().delete("/m", -1).setData("/m", null, -1).commit());
-        step("ttl in it", () -> zk.multi(Arrays.asList(
-            Op.create("/m/ttl", bytes(""), open, CreateMode.PERSISTENT_WITH_TTL, 1000))));
-        step("empty", () -> zk.multi(Collections.emptyList()));
-        step("reads", () -> zk.multi(Arrays.asList(
-            Op.getData("/m"), Op.getChildren("/m"), Op.getData("/none"), Op.getChildren("/none"))));
+            () -> zk.transaction().delete("/m", -1).setData("/m", null, 7).commit());
         step("reads and writes", () -> zk.multi(Arrays.asList(
             Op.getData("/m"), Op.setData("/m", null, -1))));
-        step("children", () -> sorted(zk.getChildren("/m", false)));
+        Client failing = new Client(server);
+        failing.zk.addAuthInfo("nonsense", bytes("x"));
+        step("refused auth", () -> failing.events.until("AuthFailed"));
+        failing.close();
         c.close();
     }
 
-    private static void oneShotWatches() throws Exception {
+    /** Several watchers of one session, and what the library tells those that it takes away. */
+    private static void watchers() throws Exception {
         Client a = new Client(server);
         Client b = new Client(server);
         List<ACL> open = Ids.OPEN_ACL_UNSAFE;
-        Events events = new Events();
-        step("exists, nothing there", () -> b.zk.exists("/w", events));
-        a.zk.create("/w", null, open, CreateMode.PERSISTENT);
-        step("created", () -> events.upToNow(b));
-        b.zk.getData("/w", events, null);
-        b.zk.getChildren("/w", events);
-        a.zk.setData("/w", bytes("1"), -1);
-        a.zk.setData("/w", bytes("2"), -1);
-        a.zk.create("/w/c", null, open, CreateMode.PERSISTENT);
-        a.zk.delete("/w/c", -1);
-        step("changed", () -> events.upToNow(b));
-        b.zk.getData("/w", events, null);
-        b.zk.getChildren("/w", events);
-        b.zk.getChildren("/", events);
-        a.zk.delete("/w", -1);
-        step("deleted", () -> events.upToNow(b));
         b.zk.exists("/w", true);
         a.zk.create("/w", null, open, CreateMode.PERSISTENT);
         step("default watcher", () -> b.events.upToNow(b));
+        Events events = new Events();
         b.zk.getData("/w", events, null);
         b.zk.getChildren("/w", events);
         step("remove data watch", () -> {
@@ -294,50 +183,21 @@ public final class Driver {
         a.zk.delete("/w", -1);
         step("nothing left", () -> events.upToNow(b));
         step("config watched", () -> b.zk.getConfig(events, null));
-        Client owner = new Client(server);
-        owner.zk.create("/w", null, open, CreateMode.EPHEMERAL);
-        b.zk.getData("/w", events, null);
-        owner.close();
-        step("owner closed", () -> events.upToNow(b));
-        b.zk.exists("/w-own", events);
-        step("own change", () -> {
-            b.zk.create("/w-own", null, open, CreateMode.EPHEMERAL);
-            return events.upToNow(b);
-        });
-        a.close();
-        b.close();
-    }
-
-    private static void standingWatches() throws Exception {
-        Client a = new Client(server);
-        Client b = new Client(server);
-        List<ACL> open = Ids.OPEN_ACL_UNSAFE;
         Events stays = new Events();
         Events recursive = new Events();
-        step("add", () -> {
-            b.zk.addWatch("/p", stays, AddWatchMode.PERSISTENT);
-            b.zk.addWatch("/p", recursive, AddWatchMode.PERSISTENT_RECURSIVE);
-            return "done";
-        });
+        b.zk.addWatch("/p", stays, AddWatchMode.PERSISTENT);
+        b.zk.addWatch("/p", recursive, AddWatchMode.PERSISTENT_RECURSIVE);
         for (int round = 0; round < 2; round++) {
             a.zk.create("/p", null, open, CreateMode.PERSISTENT);
-            a.zk.setData("/p", bytes("1"), -1);
             a.zk.create("/p/c", null, open, CreateMode.PERSISTENT);
-            a.zk.create("/p/c/d", null, open, CreateMode.EPHEMERAL);
-            a.zk.setData("/p/c/d", bytes("1"), -1);
-            a.zk.setACL("/p/c", open, -1);
-            a.zk.multi(Arrays.asList(Op.delete("/p/c/d", -1), Op.delete("/p/c", -1)));
-            a.zk.delete("/p", -1);
+            a.zk.setData("/p/c", bytes("1"), -1);
+            a.zk.multi(Arrays.asList(Op.delete("/p/c", -1), Op.delete("/p", -1)));
             step("stays", () -> stays.upToNow(b));
             step("recursive", () -> recursive.upToNow(b));
         }
         step("remove one", () -> {
             b.zk.removeWatches("/p", stays, WatcherType.Persistent, false);
             return stays.upToNow(b);
-        });
-        step("remove it again", () -> {
-            b.zk.removeWatches("/p", stays, WatcherType.Persistent, false);
-            return "done";
         });
         a.zk.create("/p", null, open, CreateMode.PERSISTENT);
         step("stays no more", () -> stays.upToNow(b));
@@ -348,58 +208,6 @@ public final class Driver {
         });
         a.zk.delete("/p", -1);
         step("all quiet", () -> Arrays.asList(stays.upToNow(b), recursive.upToNow(b)));
-        Events root = new Events();
-        b.zk.addWatch("/", root, AddWatchMode.PERSISTENT_RECURSIVE);
-        a.zk.create("/p", null, open, CreateMode.PERSISTENT);
-        a.zk.delete("/p", -1);
-        step("from the root", () -> root.upToNow(b));
-        a.close();
-        b.close();
-    }
-
-    private static void accessControl() throws Exception {
-        Client a = new Client(server);
-        Client b = new Client(server);
-        a.zk.addAuthInfo("digest", bytes("bob:pw"));
-        step("who am i", () -> sortedText(a.zk.whoAmI()));
-        step("creator all", () -> a.zk.create("/acl", bytes("s"), Ids.CREATOR_ALL_ACL,
-            CreateMode.PERSISTENT));
-        step("creator without identity", () -> b.zk.create("/acl-b", bytes("s"),
-            Ids.CREATOR_ALL_ACL, CreateMode.PERSISTENT));
-        step("read only", () -> a.zk.create("/acl-read", bytes("s"), Ids.READ_ACL_UNSAFE,
-            CreateMode.PERSISTENT));
-        for (Client c : Arrays.asList(a, b)) {
-            step("get", () -> c.zk.getData("/acl", false, null));
-            step("set", () -> c.zk.setData("/acl", bytes("t"), -1));
-            step("exists", () -> c.zk.exists("/acl", false));
-            step("children", () -> c.zk.getChildren("/acl", false));
-            step("acl", () -> c.zk.getACL("/acl", null));
-            step("create below", () -> c.zk.create("/acl/x", null, Ids.OPEN_ACL_UNSAFE,
-                CreateMode.EPHEMERAL));
-            step("delete below", () -> { c.zk.delete("/acl/x", -1); return "done"; });
-            step("set acl", () -> c.zk.setACL("/acl", Arrays.asList(
-                new ACL(Perms.READ, Ids.ANYONE_ID_UNSAFE), new ACL(Perms.ALL, Ids.AUTH_IDS)), -1));
-            step("set read only", () -> c.zk.setData("/acl-read", null, -1));
-        }
-        step("redacted", () -> b.zk.getACL("/acl", null));
-        step("wrong acl version", () -> a.zk.setACL("/acl", Ids.OPEN_ACL_UNSAFE, 7));
-        step("invalid acl", () -> a.zk.setACL("/acl",
-            Arrays.asList(new ACL(Perms.ALL, new Id("nonsense", "x"))), -1));
-        step("address", () -> a.zk.create("/acl-ip", null,
-            Arrays.asList(new ACL(Perms.ALL, new Id("ip", "127.0.0.0/8"))), CreateMode.PERSISTENT));
-        step("by address", () -> b.zk.getData("/acl-ip", false, null));
-        b.zk.addAuthInfo("digest", bytes("bob:pw"));
-        step("now with identity", () -> b.zk.getACL("/acl", null));
-        Client root = new Client(server);
-        root.zk.addAuthInfo("digest", bytes("super:secret"));
-        step("super", () -> root.zk.setData("/acl-read", bytes("super"), -1));
-        step("who is super", () -> sortedText(root.zk.whoAmI()));
-        root.close();
-        Client failing = new Client(server);
-        failing.zk.addAuthInfo("nonsense", bytes("x"));
-        step("refused auth", () -> failing.events.until("AuthFailed"));
-        step("after refused auth", () -> failing.zk.exists("/acl", false));
-        failing.close();
         a.close();
         b.close();
     }
