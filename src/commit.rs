@@ -54,6 +54,9 @@ pub(crate) enum EngineError {
     /// The log failed: nothing may be acknowledged any more.
     #[error("the transaction log failed; nothing was acknowledged that is not in it")]
     Log(#[from] StorageError),
+    /// The log's descriptor cannot be watched.
+    #[error("cannot watch the log's completions; raise the limit of open files (ulimit -n)")]
+    Completions(#[source] std::io::Error),
     /// Validation and apply disagree: what is in memory cannot be trusted.
     #[error(
         "transaction {0} left other data than was foreseen; stopping before anybody sees it. The \
@@ -516,7 +519,7 @@ pub(crate) async fn run(mut engine: Engine) -> Result<(), EngineError> {
             Next::Stopped => return engine.close(),
             Next::Again => tokio::task::yield_now().await,
             Next::Wait(wait_ms) => {
-                completions.follow(&engine.log.log);
+                completions.follow(&engine.log.log)?;
                 if let Some(wait_ms) = wait_ms {
                     let due = Instant::now() + Duration::from_millis(wait_ms);
                     // A timer that fires too early costs one step; resetting it costs every step.

@@ -1,7 +1,8 @@
 //! The log as the engine drives it: what goes in, and what tells that a write is done.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ironkeeper_proto::Zxid;
 use ironkeeper_replica::RecordSink;
@@ -74,21 +75,20 @@ pub(super) struct Completions {
 
 impl Completions {
     /// Registers the descriptor anew when the log has changed it.
-    pub(super) fn follow(&mut self, log: &Log) {
+    ///
+    /// # Errors
+    /// [`EngineError::Completions`]: nobody would be told that a write is done.
+    pub(super) fn follow(&mut self, log: &Log) -> Result<(), EngineError> {
         let generation = Some(log.completion_generation());
         if self.generation == generation {
-            return;
+            return Ok(());
+        }
+        self.fd = None;
+        if let Some(fd) = log.completion_fd() {
+            self.fd = Some(register(fd).map_err(EngineError::Completions)?);
         }
         self.generation = generation;
-        #[expect(
-            deprecated,
-            reason = "sound for a descriptor that this type owns; the other is unsafe"
-        )]
-        let register = |fd| AsyncFd::with_interest(fd, tokio::io::Interest::READABLE);
-        self.fd = log
-            .completion_fd()
-            .and_then(|fd| fd.try_clone_to_owned().ok())
-            .and_then(|fd| register(fd).ok());
+        Ok(())
     }
 
     pub(super) async fn ready(&self) {
@@ -101,4 +101,12 @@ impl Completions {
             }
         }
     }
+}
+
+fn register(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
+    #[expect(
+        deprecated,
+        reason = "sound for a descriptor that this type owns; the other is unsafe"
+    )]
+    AsyncFd::with_interest(fd.try_clone_to_owned()?, tokio::io::Interest::READABLE)
 }
