@@ -22,6 +22,7 @@ const GO_ZOOKEEPER: &str = "go-zookeeper-1.0.4";
 const GO_MODULE: &str = "github.com/go-zookeeper/zk@v1.0.4";
 const README_CLIENT: &str = "readme-client";
 const README_MANIFEST: &str = include_str!("../peers/readme-client.toml");
+const README_LOCK: &str = include_str!("../peers/readme-client.lock");
 const STAMP: &str = ".recipe";
 
 /// What its harness asks to see whether a server is up, in a text that servers before 3.6 print.
@@ -219,16 +220,17 @@ fn readme_client(peers: &Path) -> Result<(), Failure> {
     build(
         peers,
         README_CLIENT,
-        &format!("{README_MANIFEST}{example}"),
+        &format!("{README_MANIFEST}{README_LOCK}{example}"),
         |target| {
             let (manifest, main) = (target.join("Cargo.toml"), target.join("src/main.rs"));
             fs::create_dir_all(target.join("src"))
                 .and_then(|()| fs::write(&manifest, README_MANIFEST))
+                .and_then(|()| fs::write(target.join("Cargo.lock"), README_LOCK))
                 .and_then(|()| fs::write(main, source))
                 .map_err(|e| failed(target, &e))?;
             let built = target.join("target");
             run(Command::new("cargo")
-                .args(["build", "--quiet", "--manifest-path"])
+                .args(["build", "--quiet", "--locked", "--manifest-path"])
                 .arg(&manifest)
                 .arg("--target-dir")
                 .arg(&built))?;
