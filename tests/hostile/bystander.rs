@@ -9,8 +9,10 @@ use ironkeeper_client::{Client, ConnectOptions, poll};
 
 use crate::WITHIN;
 
-/// It does not live through seconds in which the server does not answer.
-const TIMEOUT_MS: i32 = 4000;
+/// Of a bystander of whoever asks for much at once, which keeps a debug build on a busy machine busy for seconds.
+const TIMEOUT_MS: i32 = 30_000;
+/// Of one that a flood must not keep waiting.
+const TIMEOUT_SHORT_MS: i32 = 10_000;
 
 /// Answers of a round: a write, a read, a ping.
 const ROUND: u64 = 3;
@@ -26,8 +28,17 @@ pub(crate) struct Bystander {
 impl Bystander {
     /// Starts one, and waits for its first answers.
     pub(crate) fn start(running: &Running) -> Self {
+        Self::start_for(running, TIMEOUT_MS)
+    }
+
+    /// One whose session does not live through a flood that it is not answered in.
+    pub(crate) fn start_impatient(running: &Running) -> Self {
+        Self::start_for(running, TIMEOUT_SHORT_MS)
+    }
+
+    fn start_for(running: &Running, timeout_ms: i32) -> Self {
         let options = ConnectOptions {
-            timeout_ms: TIMEOUT_MS,
+            timeout_ms,
             patience: WITHIN,
             ..ConnectOptions::default()
         };
