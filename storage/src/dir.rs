@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Result, StorageError};
 use crate::io::{Disk, LockError, LockGuard};
+use crate::log::format::NUMBER_MAX;
 use crate::options::StoreOptions;
 
 /// The directory of our files inside `dataDir` and `dataLogDir`.
@@ -71,11 +72,16 @@ pub(crate) fn parse_wal_name(name: &str) -> WalName {
         return WalName::Unknown;
     };
     if let Some(number) = stem.strip_prefix("spare-") {
-        return number.parse().map_or(WalName::Unknown, WalName::Spare);
+        return match number.parse() {
+            Ok(number) if number <= NUMBER_MAX => WalName::Spare(number),
+            _ => WalName::Unknown,
+        };
     }
     // Exactly as written by us, so that one segment cannot have two names.
     match u64::from_str_radix(stem, 16) {
-        Ok(number) if stem == format!("{number:016x}") => WalName::Segment(number),
+        Ok(number) if number <= NUMBER_MAX && stem == format!("{number:016x}") => {
+            WalName::Segment(number)
+        }
         _ => WalName::Unknown,
     }
 }
@@ -172,6 +178,8 @@ mod tests {
             ("000000000000002A.wal", WalName::Unknown),
             ("+00000000000002a.wal", WalName::Unknown),
             ("spare-7.wal", WalName::Spare(7)),
+            ("ffffffffffffffff.wal", WalName::Unknown),
+            ("spare-18446744073709551615.wal", WalName::Unknown),
             ("spare-7.tmp", WalName::Unfinished),
             ("spare-x.wal", WalName::Unknown),
             ("000000000000002a.wal.bak", WalName::Unknown),

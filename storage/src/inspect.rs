@@ -328,9 +328,8 @@ impl Inspection {
                     self.belongs(&header, number, bytes).map(|()| header)
                 }
             };
-            while expected > 0 && expected < number {
-                lost.push((file(expected), "the segment is missing".to_owned()));
-                expected += 1;
+            if expected > 0 && expected < number {
+                lost.push((file(expected), missing(expected, number - 1)));
             }
             expected = number + 1;
             match header {
@@ -344,9 +343,8 @@ impl Inspection {
                 }
             }
         }
-        while expected > 0 && expected <= high {
-            lost.push((file(expected), "the segment is missing".to_owned()));
-            expected += 1;
+        if expected > 0 && expected <= high {
+            lost.push((file(expected), missing(expected, high)));
         }
         let unbounded = |(path, what)| Issue::Segment {
             path,
@@ -473,6 +471,14 @@ impl Inspection {
         }
         unsure
     }
+}
+
+/// One sentence for however many are missing in a row: their number may be META's word alone.
+fn missing(first: u64, last: u64) -> String {
+    if first == last {
+        return "the segment is missing".to_owned();
+    }
+    format!("the segment is missing, and so are those behind it up to {last:016x}.wal")
 }
 
 fn bound(lost: Lost) -> Option<Zxid> {

@@ -19,7 +19,7 @@ use ironkeeper_proto::Zxid;
 use crate::checksum::crc;
 use crate::error::{Poison, Result, StorageError};
 use crate::io::{Access, AlignedBuf, Caching, Disk, File};
-use crate::log::format::{BLOCK_BYTES, bytes_at, i64_at, is_zero, u32_at, u64_at};
+use crate::log::format::{BLOCK_BYTES, NUMBER_MAX, bytes_at, i64_at, is_zero, u32_at, u64_at};
 
 const MAGIC: [u8; 8] = *b"ZKNMETA1";
 const VERSION_MAJOR: u16 = 1;
@@ -163,7 +163,7 @@ impl Meta {
         if major > VERSION_MAJOR {
             return Err(Fault::TooNew(major));
         }
-        Ok(Meta {
+        let meta = Meta {
             store: bytes_at(block, at::STORE),
             sequence: u64_at(block, at::SEQUENCE),
             incarnation: u32_at(block, at::INCARNATION),
@@ -177,7 +177,14 @@ impl Meta {
             truncating_to: Zxid(i64_at(block, at::TRUNCATING_TO)),
             import_zxid: Zxid(i64_at(block, at::IMPORT_ZXID)),
             import_hash: bytes_at(block, at::IMPORT_HASH),
-        })
+        };
+        let highest = meta.sequence.max(meta.durable_floor);
+        if highest.max(meta.segment_low).max(meta.segment_high) > NUMBER_MAX
+            || meta.incarnation == u32::MAX
+        {
+            return Err(Fault::Bad("a number that no store reaches"));
+        }
+        Ok(meta)
     }
 }
 

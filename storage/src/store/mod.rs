@@ -64,7 +64,7 @@ struct State {
     started: bool,
 }
 
-/// A segment number that must exist.
+/// A segment number that must exist; the first of those that are missing in a row.
 #[derive(Debug)]
 struct Slot {
     number: u64,

@@ -106,12 +106,18 @@ pub(super) fn open_segments(disk: &dyn Disk, layout: &Layout, meta: &Meta) -> Re
         .copied()
         .unwrap_or(0)
         .max(meta.segment_high);
-    for number in meta.segment_low..=high {
+    let mut number = meta.segment_low;
+    while number <= high {
         let path = layout.segment(number);
+        let mut next = number + 1;
         let found = match found.remove(&number) {
             None => {
+                // One slot for however many are missing in a row: their number is META's word alone.
+                next = found.keys().next().map_or(high + 1, |next| *next);
                 // A blank file below one in use was activated once: its headers are gone.
-                state.blank.retain(|(blank, _)| *blank != number);
+                state
+                    .blank
+                    .retain(|(blank, _)| !(number..next).contains(blank));
                 Err(StorageError::SegmentMissing {
                     path: path.clone(),
                     after: Zxid(0),
@@ -124,6 +130,7 @@ pub(super) fn open_segments(disk: &dyn Disk, layout: &Layout, meta: &Meta) -> Re
             path,
             found,
         });
+        number = next;
     }
     Ok(state)
 }

@@ -76,8 +76,9 @@ impl TruncateBody {
     #[must_use]
     pub fn decode(body: &[u8]) -> Option<TruncateBody> {
         let body = body.first_chunk::<16>()?;
-        Some(TruncateBody {
-            to: Zxid(i64_at(body, 0)),
+        let to = Zxid(i64_at(body, 0));
+        (to >= Zxid::ZERO).then(|| TruncateBody {
+            to,
             reason: u32_at(body, 8),
             epoch: u32_at(body, 12),
         })
@@ -110,8 +111,9 @@ impl BaseBody {
     #[must_use]
     pub fn decode(body: &[u8]) -> Option<BaseBody> {
         let body = body.first_chunk::<24>()?;
-        Some(BaseBody {
-            zxid: Zxid(i64_at(body, 0)),
+        let zxid = Zxid(i64_at(body, 0));
+        (zxid >= Zxid::ZERO).then(|| BaseBody {
+            zxid,
             snapshot: Zxid(i64_at(body, 8)),
             digest: u64_at(body, 16),
         })

@@ -4,7 +4,7 @@ use ironkeeper_proto::Zxid;
 
 use super::bytes::{bytes_at, i64_at, put, u32_at, u64_at};
 use super::table::{body_offset, entry_offset, table_part, table_units, unit_crc};
-use super::{BLOCK_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, UNITS_PER_BLOCK};
+use super::{BLOCK_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, NUMBER_MAX, UNITS_PER_BLOCK};
 use crate::checksum::crc;
 
 /// [`FRAME_HEADER_BYTES`] as it stands in headers.
@@ -184,5 +184,8 @@ pub(super) fn decode_header(
         wall_ms: i64_at(raw, at::WALL_MS),
         nonce: bytes_at(raw, at::NONCE),
     };
+    if header.sequence > NUMBER_MAX {
+        return Err("frame sequence");
+    }
     Ok((header, header_crc, u32_at(raw, at::BODY_CRC)))
 }

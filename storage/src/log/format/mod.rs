@@ -50,6 +50,8 @@ pub const FRAME_BLOCK_FIRST: u32 = 2;
 pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// Longest segment by setting; one made for a single oversized record may be longer.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Highest number of a segment or a frame: no store gets near it, and to every number that was read more can be added.
+pub const NUMBER_MAX: u64 = i64::MAX as u64;
 /// Most frames in flight.
 pub const FRAMES_IN_FLIGHT_MAX: u32 = 8;
 /// Most body bytes of a frame of more than one record.

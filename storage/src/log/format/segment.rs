@@ -4,8 +4,8 @@ use ironkeeper_proto::Zxid;
 
 use super::bytes::{bytes_at, i64_at, is_zero, put, u32_at, u64_at, unit};
 use super::{
-    BLOCK_BYTES, BLOCK_BYTES_U32, Link, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, UNIT_BYTES,
-    UNITS_PER_BLOCK, VERSION_MAJOR, VERSION_MINOR,
+    BLOCK_BYTES, BLOCK_BYTES_U32, Link, NUMBER_MAX, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC,
+    UNIT_BYTES, UNITS_PER_BLOCK, VERSION_MAJOR, VERSION_MINOR,
 };
 use crate::checksum::crc;
 
@@ -178,7 +178,7 @@ impl SegmentHeader {
         if u32_at(block, at::BLOCK) != BLOCK_BYTES_U32 {
             return Err(HeaderFault::Wrong("block size"));
         }
-        Ok(SegmentHeader {
+        let header = SegmentHeader {
             store: bytes_at(block, at::STORE),
             number: u64_at(block, at::NUMBER),
             bytes: u64_at(block, at::SIZE),
@@ -193,6 +193,16 @@ impl SegmentHeader {
             base_zxid: Zxid(i64_at(block, at::BASE_ZXID)),
             activated_ms: i64_at(block, at::ACTIVATED_MS),
             nonce: bytes_at(block, at::NONCE),
-        })
+        };
+        if header
+            .number
+            .max(header.previous)
+            .max(header.previous_sequence)
+            > NUMBER_MAX
+            || header.previous_zxid.min(header.base_zxid) < Zxid::ZERO
+        {
+            return Err(HeaderFault::Wrong("a number that no store reaches"));
+        }
+        Ok(header)
     }
 }
