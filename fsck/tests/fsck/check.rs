@@ -267,6 +267,17 @@ fn a_missing_segment_is_found() {
         finding["what"].as_str().expect("text").contains("missing"),
         "{finding}"
     );
+    // The one before it as well: one finding that names both.
+    std::fs::remove_file(&segments[segments.len() - 3]).expect("removes");
+    let finding = made.check(&[]).has(FAULTS, "critical", "SEGMENT_WRONG");
+    let last = segments[segments.len() - 2].file_name().expect("a name");
+    assert!(
+        finding["what"]
+            .as_str()
+            .expect("text")
+            .ends_with(&format!("up to {}", last.to_string_lossy())),
+        "{finding}"
+    );
 }
 
 /// Checksums say that bytes are as they were written; the digests, that they were right.
