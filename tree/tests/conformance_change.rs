@@ -159,6 +159,28 @@ fn versions_of_set_data() {
     assert_eq!(s.stat(&c, "/a").version, 3);
 }
 
+/// No spelling finds a node but its own: a path that breaks rule V is refused as such.
+#[test]
+fn no_bad_path_finds_a_node() {
+    let (mut s, c) = server();
+    for path in ["/a", "/a/a", "/a/a/a"] {
+        s.create(&c, path, 0).unwrap();
+    }
+    let mut paths = vec![String::new()];
+    for from in 0..(3_usize.pow(6) - 1) / 2 {
+        paths.extend(["/", "a", "."].map(|end| format!("{}{end}", paths[from])));
+    }
+    for path in &paths {
+        let there = matches!(path.as_str(), "/" | "/a" | "/a/a" | "/a/a/a");
+        let want = match ironkeeper_proto::path::is_valid(path) {
+            _ if there => Fine,
+            true => NoNode,
+            false => BadArguments,
+        };
+        assert_eq!(s.code(&c, &set_data(path, b"", -1)), want, "{path:?}");
+    }
+}
+
 /// Line 44, and the update matrix of section 6.1 for setData.
 #[test]
 fn set_data_leaves_the_parent_alone() {

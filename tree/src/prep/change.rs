@@ -109,12 +109,7 @@ impl Prep {
         record: &mut Vec<u8>,
     ) -> Result<(), ErrorCode> {
         context.check_session()?;
-        let path = valid(request.path.as_deref())?;
-        let key = self.outstanding.key(path);
-        let node = self
-            .outstanding
-            .state(tree, path, key)
-            .ok_or(ErrorCode::NoNode)?;
+        let (path, key, node) = self.outstanding.named(tree, request.path.as_deref())?;
         check_acl(&self.options.acl, tree, context, node, Perms::WRITE)?;
         let data_len = request.data.map_or(0, <[u8]>::len) as u32;
         check_quota(
@@ -197,12 +192,7 @@ impl Prep {
         record: &mut Vec<u8>,
     ) -> Result<(), ErrorCode> {
         context.check_session()?;
-        let path = valid(request.path.as_deref())?;
-        let key = self.outstanding.key(path);
-        let node = self
-            .outstanding
-            .state(tree, path, key)
-            .ok_or(ErrorCode::NoNode)?;
+        let (path, _, node) = self.outstanding.named(tree, request.path.as_deref())?;
         check_acl(&self.options.acl, tree, context, node, Perms::READ)?;
         let version = check_version(node.version(), request.version)?;
         let mut writer = Writer::new(record);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use ironkeeper_proto::{AclList, Zxid};
+use ironkeeper_proto::{AclList, ErrorCode, Zxid, path};
 
 use super::state::{Found, NodeAcl, State};
 use crate::{NodeId, NodeKind, Tree};
@@ -119,6 +119,28 @@ impl Outstanding {
                 state.map(Found::Outstanding)
             }
             None => tree.get(path).map(Found::InTree),
+        }
+    }
+
+    /// The node that a request names, as it will be.
+    ///
+    /// # Errors
+    /// `BadArguments` for a path that breaks rule V, a null one too; `NoNode`. The rule is looked at
+    /// only where no node is: whatever has a name of its own was created under the same rule.
+    pub(super) fn named<'a, 'p>(
+        &'a self,
+        tree: &'a Tree,
+        path: Option<&'p str>,
+    ) -> Result<(&'p str, Key, Found<'a>), ErrorCode> {
+        // The tree knows its root by no name as well.
+        let path = path
+            .filter(|path| !path.is_empty())
+            .ok_or(ErrorCode::BadArguments)?;
+        let key = self.key(path);
+        match self.state(tree, path, key) {
+            Some(node) => Ok((path, key, node)),
+            None if path::is_valid(path) => Err(ErrorCode::NoNode),
+            None => Err(ErrorCode::BadArguments),
         }
     }
 
