@@ -276,7 +276,7 @@ impl Inspection {
                     });
                 }
                 (None, None) => first = Some(copy),
-                // A crash between the two writes of an update: normal, and mended at open.
+                // A crash between the two writes of an update: normal, and mended by the next.
                 (None, Some(_)) => {}
             }
         }

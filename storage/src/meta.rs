@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! 0        4096      8192
-//! | copy A | copy B |      same content, same sequence; B is written only once A is durable
+//! | copy A | copy B |      same content, same sequence; one is written only once the other is durable
 //! ```
 //!
-//! Read rule: both whole, the higher sequence; one whole, that one; none, refuse. The damaged copy
-//! is mended from the good one before anything else is written, so that a crash during the next
-//! update can never meet a single copy. Invariant: `current_epoch <= accepted_epoch`, and neither
+//! Read rule: both whole, the higher sequence; one whole, that one; none, refuse. An update writes
+//! the damaged or older copy first, so that a crash never leaves less than one. Invariant: `current_epoch <= accepted_epoch`, and neither
 //! ever goes down.
 
 use std::io;
@@ -200,6 +199,8 @@ pub(crate) struct MetaFile {
     path: PathBuf,
     meta: Meta,
     buf: AlignedBuf,
+    /// The copy that the next update writes first: the worse of the two.
+    first: u64,
     poison: Poison,
 }
 
@@ -222,6 +223,7 @@ impl MetaFile {
             path: temporary.clone(),
             meta,
             buf: AlignedBuf::zeroed(BLOCK_BYTES),
+            first: 0,
             poison: Poison::default(),
         };
         // Until it has its name there is no store that could lose anything.
@@ -241,14 +243,19 @@ impl MetaFile {
         Ok(this)
     }
 
-    /// Opens META, and mends a damaged copy from the good one if `repair`.
-    pub(crate) fn open(disk: &dyn Disk, dir: &Path, repair: bool) -> Result<MetaFile> {
+    /// Opens META, for updates if `writable`, and writes nothing yet: one good copy is enough, and a store that is
+    /// refused stays as it was found.
+    pub(crate) fn open(disk: &dyn Disk, dir: &Path, writable: bool) -> Result<MetaFile> {
         let path = dir.join("META");
-        let access = if repair { Access::Write } else { Access::Read };
+        let access = if writable {
+            Access::Write
+        } else {
+            Access::Read
+        };
         let file = disk
             .open(&path, access, Caching::DirectDurable)
             .map_err(|error| StorageError::io("open", &path, error))?;
-        if repair {
+        if writable {
             // Its owner never believes pages that an earlier, failed process left in the cache.
             file.drop_cache()
                 .map_err(|error| StorageError::io("read", &path, error))?;
@@ -262,7 +269,7 @@ impl MetaFile {
                 Err(_) => Err(Fault::Bad("cannot be read")),
             };
         }
-        let (meta, mend) = match copies {
+        let (meta, worse) = match copies {
             [Err(Fault::TooNew(found)), _] | [_, Err(Fault::TooNew(found))] => {
                 return Err(StorageError::TooNew {
                     path,
@@ -282,18 +289,17 @@ impl MetaFile {
                 return Err(StorageError::MetaDamaged { path, what });
             }
         };
-        let mut this = MetaFile {
+        if let (Some(copy), true) = (worse, writable) {
+            tracing::info!(path = %path.display(), copy, "one copy of META is behind or damaged; the next change mends it");
+        }
+        Ok(MetaFile {
             file,
             path,
             meta,
             buf: AlignedBuf::zeroed(BLOCK_BYTES),
+            first: worse.unwrap_or(0),
             poison: Poison::default(),
-        };
-        if let (Some(copy), true) = (mend, repair) {
-            tracing::info!(path = %this.path.display(), copy, "one copy of META was behind or damaged and is mended from the other");
-            this.write_copy(copy)?;
-        }
-        Ok(this)
+        })
     }
 
     /// What ends all writing to this store.
@@ -306,7 +312,7 @@ impl MetaFile {
         &self.meta
     }
 
-    /// Makes a change durable: both copies, A before B. After an error the store accepts nothing
+    /// Makes a change durable: both copies, a damaged one before the good one. After an error the store accepts nothing
     /// more; the file holds the old or the new content, never neither.
     pub(crate) fn update(&mut self, change: impl FnOnce(&mut Meta)) -> Result<()> {
         self.poison.check()?;
@@ -321,7 +327,9 @@ impl MetaFile {
             "an epoch never goes back"
         );
         self.meta.sequence = before.sequence + 1;
-        self.write_copy(0).and_then(|()| self.write_copy(1))
+        let first = std::mem::take(&mut self.first);
+        self.write_copy(first)?;
+        self.write_copy(1 - first)
     }
 
     fn write_copy(&mut self, copy: u64) -> Result<()> {

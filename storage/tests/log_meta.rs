@@ -39,7 +39,7 @@ fn epochs_never_go_back() {
                     );
                 }
                 assert_eq!(epochs(&disk), (4, 3), "one copy is enough");
-                // The opening mended the damaged copy; now the next update is cut off.
+                // An update writes the damaged copy first; this one is cut off.
                 let store = Store::open(sim_options(), sim(&disk)).unwrap();
                 disk.inject(Fault {
                     op: FaultOp::Write,

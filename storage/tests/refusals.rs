@@ -218,6 +218,15 @@ fn every_refusal_says_where_and_what_to_do() {
         if *case != "an option out of bounds" {
             assert_eq!(refused_again(&disk, spoil), text, "{case}");
         }
+        // Not even what a crash between the two writes of META left.
+        let disk = written(5, 700);
+        let second = BLOCK_BYTES as u64 + 40;
+        disk.corrupt(Path::new("/data/native-1/META"), second, |byte| byte ^ 2, 1);
+        let mut options = sim_options();
+        spoil(&disk, &mut options);
+        let before = content(&disk);
+        refused(options, &disk);
+        assert!(content(&disk) == before, "{case}: META was mended");
     }
 }
 
