@@ -30,6 +30,7 @@ use feed::{Completions, LogFeed};
 use grace::Grace;
 
 use crate::connection::Shared;
+use crate::exit::descriptors;
 use crate::home::Mailboxes;
 use crate::outbound::{Conns, Outbound};
 use crate::snapshots::Snapshots;
@@ -55,7 +56,7 @@ pub(crate) enum EngineError {
     #[error("the transaction log failed; nothing was acknowledged that is not in it")]
     Log(#[from] StorageError),
     /// The log's descriptor cannot be watched.
-    #[error("cannot watch the log's completions; raise the limit of open files (ulimit -n)")]
+    #[error("cannot watch the log's completions{}", descriptors(.0))]
     Completions(#[source] std::io::Error),
     /// Validation and apply disagree: what is in memory cannot be trusted.
     #[error(
@@ -376,7 +377,9 @@ impl Engine {
         }
         let tree = self.server.tree();
         let reaped = self.replica.reap(now, &tree, REAP_MAX, &mut self.log);
+        drop(tree);
         if reaped > 0 {
+            self.gathered_us.get_or_insert(self.server.now_us());
             debug!("removing {reaped} containers or TTL nodes that have had their day");
         }
     }

@@ -48,7 +48,7 @@ fn bind_sentence(address: SocketAddr, source: &io::Error) -> String {
 }
 
 /// What to do about a lack of descriptors, if that is what it is.
-fn descriptors(error: &io::Error) -> &'static str {
+pub(crate) fn descriptors(error: &io::Error) -> &'static str {
     if is_too_many_files(error) {
         "; raise the limit of open files (ulimit -n)"
     } else {

@@ -98,7 +98,7 @@ impl Settings {
         if !text.is_ascii() {
             notices.warn(format!(
                 "{} holds bytes that are not ASCII: they are read as ISO-8859-1, as Java does; \
-                 write \\uXXXX to be sure",
+                 write \\u and four hexadecimal digits to be sure",
                 path.display()
             ));
         }
